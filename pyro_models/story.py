@@ -1,0 +1,195 @@
+"""What a story is: one torch module with a ``model`` and a ``guide`` written in plain Pyro.
+
+A story owns its networks and tells how data come about (``model``) and how causes are guessed from data (``guide``).
+Both take the same batch fields, named once in ``fields``; everything else (training, checkpoints, metrics, figures) is
+found through the small protocols below, so that nobody has to ask ``if story is ...``.
+
+    class Coin(Story):
+        fields = ("x",)
+
+        def __init__(self, shape, hidden=10): ...
+
+        def model(self, x):
+            with pyro.plate("data", len(x)):
+                z = pyro.sample("z", ...)
+                pyro.sample("x", self.likelihood(z), obs=x)
+
+        def guide(self, x):
+            with pyro.plate("data", len(x)):
+                pyro.sample("z", ...)
+
+The model scores the batch it is given (``obs=``); run under ``poutine.uncondition`` it dreams up a new one, and reads
+from its argument only how many. That is all that prior predictive sampling needs (:func:`dream`).
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+
+from pyro_models.errors import OptionError, unknown_name
+from pyro_models.parameters import show_parameters
+
+Shape = tuple[int, ...]
+
+
+class Story(nn.Module):
+    """A generative story: ``model`` and ``guide`` over the batch fields named in ``fields``.
+
+    The first constructor argument is ``shape``, the shape of one datum of the first field (``(1, 28, 28)``); all others
+    are options with defaults. Constructor arguments are kept in ``self.arguments``, from which a run rebuilds the story.
+    """
+
+    #: batch fields handed to ``model`` and ``guide``, in this order
+    fields: ClassVar[tuple[str, ...]] = ("x",)
+    #: values allowed for the constructor's ``guide`` option, the default first; empty when there is one guide only
+    guides: ClassVar[tuple[str, ...]] = ()
+    #: the estimator that trains this story when none is named
+    default_estimator: ClassVar[str] = "pathwise"
+    #: number of nested plates, counted from the right; None lets the estimator find out by a dry run
+    max_plate_nesting: ClassVar[int | None] = 1
+    #: BibTeX of the work the story tells
+    citation: ClassVar[str] = ""
+
+    arguments: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Story:
+        story = super().__new__(cls)
+        try:
+            bound = inspect.signature(cls.__init__).bind_partial(story, *args, **kwargs).arguments
+        except TypeError as error:
+            raise OptionError(f"{cls.__name__}: {error}; {options_text(cls)}") from error
+        bound.pop(next(iter(bound)))
+        bound.update(bound.pop("options", {}) if "options" in bound else {})
+        object.__setattr__(story, "arguments", dict(bound))
+        return story
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in ("model", "guide"):
+            method = cls.__dict__.get(name)
+            if inspect.isfunction(method):
+                setattr(cls, name, _announcing(method))
+
+    def model(self, *batch: Tensor) -> Any:
+        """How the batch came about: ``pyro.sample`` sites, the data observed."""
+        raise NotImplementedError(f"{type(self).__name__} has no model(...)")
+
+    def guide(self, *batch: Tensor) -> Any:
+        """How the causes are guessed from the batch."""
+        raise NotImplementedError(f"{type(self).__name__} has no guide(...)")
+
+    @classmethod
+    def derive(cls, data: Any) -> dict[str, Any]:
+        """Constructor arguments that follow from the data (by default the shape of one datum)."""
+        return {"shape": data.shape(cls.fields[0])}
+
+    @classmethod
+    def build(cls, data: Any, **options: Any) -> Story:
+        """The story for a dataset: what the data decide, overridden by ``options``."""
+        allowed = inspect.signature(cls.__init__).parameters
+        free = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in allowed.values())
+        for name in options:
+            if name not in allowed and not free:
+                raise unknown_name(f"option of {cls.__name__}", name, [p for p in allowed if p != "self"])
+        check_guide(cls, options.get("guide"))
+        return cls(**{**cls.derive(data), **options})
+
+    def initialise(self, data: Any) -> None:
+        """Called once before training with the training data (start values taken from data); nothing by default."""
+
+    def at(self, progress: float) -> None:
+        """Called before every step with the progress in [0, 1]: the story's own annealing; nothing by default."""
+
+
+def _announcing(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Wraps ``model``/``guide`` so that stock ``SVI`` sees the module's parameters (and cannot silently skip them)."""
+
+    @functools.wraps(method)
+    def announced(self: Story, *args: Any, **kwargs: Any) -> Any:
+        show_parameters(self, type(self).__name__)
+        return method(self, *args, **kwargs)
+
+    return announced
+
+
+def options_text(cls: type) -> str:
+    """The options of a story with their defaults, in one line."""
+    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    return "its options are " + ", ".join(str(p) for p in parameters)
+
+
+def check_guide(cls: type[Story], guide: str | None) -> None:
+    """Refuses a guide that the story does not have."""
+    if guide is None or guide in cls.guides:
+        return
+    if not cls.guides:
+        raise OptionError(f"{cls.__name__} has a single guide; leave out guide={guide!r}.")
+    raise unknown_name(f"guide of {cls.__name__}", guide, cls.guides)
+
+
+def batch_arguments(story: Any, batch: Mapping[str, Tensor]) -> list[Tensor]:
+    """The batch fields a story reads, in its order."""
+    fields: Sequence[str] = getattr(story, "fields", ("x",))
+    missing = [name for name in fields if name not in batch]
+    if missing:
+        raise OptionError(
+            f"{type(story).__name__} reads the batch fields {', '.join(fields)}, but the data have only "
+            f"{', '.join(batch)}; choose a dataset with '{missing[0]}'."
+        )
+    return [batch[name] for name in fields]
+
+
+@torch.no_grad()
+def dream(story: Story, batch: Sequence[Tensor]) -> dict[str, Tensor]:
+    """One draw of everything from the model, observed sites included: ``{site: value}``.
+
+    ``batch`` tells the model how many data to dream up; its values do not matter for fields that are only observed.
+    """
+    trace = poutine.trace(poutine.uncondition(story.model)).get_trace(*batch)
+    return {
+        name: site["value"]
+        for name, site in trace.nodes.items()
+        if site["type"] == "sample" and not name.startswith("_") and isinstance(site["value"], Tensor)
+    }
+
+
+@runtime_checkable
+class Clusters(Protocol):
+    """Soft assignments to ``clusters`` groups: ``responsibilities(x) -> [batch, K]``, rows summing to one."""
+
+    def responsibilities(self, *batch: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class Represents(Protocol):
+    """A vector per datum: ``features(x) -> [batch, D]`` (posterior means, for instance)."""
+
+    def features(self, *batch: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class Reconstructs(Protocol):
+    """The datum through its own explanation: ``reconstruct(x)`` of the shape of ``x``."""
+
+    def reconstruct(self, *batch: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class Generates(Protocol):
+    """New data: ``generate(count) -> [count, *shape]``, noise-free expectations under fresh causes."""
+
+    def generate(self, count: int) -> Tensor: ...
+
+
+@runtime_checkable
+class ShowsClusters(Protocol):
+    """A picture per cluster: ``cluster_means() -> [K, *shape]``."""
+
+    def cluster_means(self) -> Tensor: ...
