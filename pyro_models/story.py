@@ -33,17 +33,18 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
+from pyro_models.arguments import RemembersArguments, option_names
 from pyro_models.errors import OptionError, unknown_name
 from pyro_models.parameters import show_parameters
 
 Shape = tuple[int, ...]
 
 
-class Story(nn.Module):
+class Story(RemembersArguments, nn.Module):
     """A generative story: ``model`` and ``guide`` over the batch fields named in ``fields``.
 
     The first constructor argument is ``shape``, the shape of one datum of the first field (``(1, 28, 28)``); all others
-    are options with defaults. Constructor arguments are kept in ``self.arguments``, from which a run rebuilds the story.
+    are options with defaults. Constructor arguments are kept in ``arguments``, from which a run rebuilds the story.
     """
 
     #: batch fields handed to ``model`` and ``guide``, in this order
@@ -56,19 +57,6 @@ class Story(nn.Module):
     max_plate_nesting: ClassVar[int | None] = 1
     #: BibTeX of the work the story tells
     citation: ClassVar[str] = ""
-
-    arguments: dict[str, Any]
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Story:
-        story = super().__new__(cls)
-        try:
-            bound = inspect.signature(cls.__init__).bind_partial(story, *args, **kwargs).arguments
-        except TypeError as error:
-            raise OptionError(f"{cls.__name__}: {error}; {options_text(cls)}") from error
-        bound.pop(next(iter(bound)))
-        bound.update(bound.pop("options", {}) if "options" in bound else {})
-        object.__setattr__(story, "arguments", dict(bound))
-        return story
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -93,11 +81,9 @@ class Story(nn.Module):
     @classmethod
     def build(cls, data: Any, **options: Any) -> Story:
         """The story for a dataset: what the data decide, overridden by ``options``."""
-        allowed = inspect.signature(cls.__init__).parameters
-        free = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in allowed.values())
         for name in options:
-            if name not in allowed and not free:
-                raise unknown_name(f"option of {cls.__name__}", name, [p for p in allowed if p != "self"])
+            if name not in option_names(cls):
+                raise unknown_name(f"option of {cls.__name__}", name, option_names(cls))
         check_guide(cls, options.get("guide"))
         return cls(**{**cls.derive(data), **options})
 
@@ -106,6 +92,10 @@ class Story(nn.Module):
 
     def at(self, progress: float) -> None:
         """Called before every step with the progress in [0, 1]: the story's own annealing; nothing by default."""
+
+    def revise(self, before: float, after: float, data: Any, optimiser: torch.optim.Optimizer) -> None:
+        """Called after every step, which led from one progress to the next, with the training data: moves that gradients
+        cannot make (placing anchors among codes, splitting and merging clusters). Nothing by default."""
 
 
 def _announcing(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -117,12 +107,6 @@ def _announcing(method: Callable[..., Any]) -> Callable[..., Any]:
         return method(self, *args, **kwargs)
 
     return announced
-
-
-def options_text(cls: type) -> str:
-    """The options of a story with their defaults, in one line."""
-    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
-    return "its options are " + ", ".join(str(p) for p in parameters)
 
 
 def check_guide(cls: type[Story], guide: str | None) -> None:

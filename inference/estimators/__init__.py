@@ -1,8 +1,8 @@
 """Gradient estimators by name: each a ``pyro.infer.ELBO`` for any model and guide.
 
-    from inference import estimators
-    elbo = estimators.get("exact")()
-    SVI(model, guide, optimiser, loss=elbo)
+from inference import estimators
+elbo = estimators.get("exact")()
+SVI(model, guide, optimiser, loss=elbo)
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from pyro_models.registry import Registry
 
 REGISTRY = Registry("estimator", "pyro_models.estimators")
 REGISTRY.add("pathwise", "inference.estimators.pathwise:Pathwise", "reparameterised sites only; the plain ELBO")
-REGISTRY.add("exact", "inference.estimators.exact:Exact", "discrete sites summed over by enumeration; no variance from them")
+REGISTRY.add(
+    "exact", "inference.estimators.exact:Exact", "discrete sites summed over by enumeration; no variance from them"
+)
 
 register = REGISTRY.register
 

@@ -33,10 +33,16 @@ class Exact(Estimator):
         self._checked = True
 
     def differentiable_loss(self, model: PyroCallable, guide: PyroCallable, *args: Any, **kwargs: Any) -> Tensor:
-        nesting = self.max_plate_nesting - (1 if self.num_particles > 1 else 0)
-        elbo = TraceEnum_ELBO(
+        return self._enumerator().differentiable_loss(config_enumerate(model), config_enumerate(guide), *args, **kwargs)
+
+    def loss(self, model: PyroCallable, guide: PyroCallable, *args: Any, **kwargs: Any) -> float:
+        self.prepare(model, guide, *args, **kwargs)
+        with torch.no_grad():
+            return self._enumerator().loss(config_enumerate(model), config_enumerate(guide), *args, **kwargs)
+
+    def _enumerator(self) -> TraceEnum_ELBO:
+        return TraceEnum_ELBO(
             num_particles=self.num_particles,
-            max_plate_nesting=nesting,
+            max_plate_nesting=self.max_plate_nesting - (1 if self.vectorize_particles else 0),
             vectorize_particles=self.vectorize_particles,
         )
-        return elbo.differentiable_loss(config_enumerate(model), config_enumerate(guide), *args, **kwargs)

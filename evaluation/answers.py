@@ -1,0 +1,73 @@
+"""What a trained story says about a dataset, computed once and shared by all metrics and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyro_models.datasets.data import Data
+from pyro_models.story import Story, batch_arguments
+
+#: data per forward pass
+CHUNK = 500
+
+
+class Answers:
+    """A story's answers on data, each evaluated when first asked for, on the CPU.
+
+    ``answers.responsibilities``, ``answers.features`` and ``answers.reconstructions`` exist for stories with that capability;
+    ``answers.x`` and ``answers["label"]`` are the data. Sampling uses ``seed`` and leaves the caller's random stream alone.
+    """
+
+    def __init__(self, story: Story, data: Data, seed: int = 0) -> None:
+        self.story = story
+        self.data = data
+        self.seed = seed
+        self.device = next((p.device for p in story.parameters()), torch.device("cpu"))
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, field: str) -> Tensor:
+        return self.data[field].cpu()
+
+    @property
+    def x(self) -> Tensor:
+        return self["x"]
+
+    @cached_property
+    def responsibilities(self) -> Tensor:
+        """``[N, K]``; needs ``Clusters``."""
+        return self.per_datum(self.story.responsibilities)
+
+    @cached_property
+    def features(self) -> Tensor:
+        """``[N, D]``; needs ``Represents``."""
+        return self.per_datum(self.story.features)
+
+    @cached_property
+    def reconstructions(self) -> Tensor:
+        """Of the shape of x; needs ``Reconstructs``."""
+        return self.per_datum(self.story.reconstruct)
+
+    def generated(self, count: int) -> Tensor:
+        """Fresh data; needs ``Generates``."""
+        with torch.no_grad(), torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            return self.story.generate(count).cpu()
+
+    def batches(self, limit: int | None = None, chunk: int = CHUNK) -> Any:
+        """The story's own batch arguments, on its device, chunk by chunk."""
+        data = self.data if limit is None else self.data.take(slice(0, limit))
+        for batch in data.to(self.device).chunks(chunk):
+            yield batch_arguments(self.story, batch)
+
+    def per_datum(self, function: Callable[..., Tensor]) -> Tensor:
+        """``function`` over all data in chunks, concatenated on the CPU."""
+        with torch.no_grad(), torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            return torch.cat([function(*batch).cpu() for batch in self.batches()])

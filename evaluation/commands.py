@@ -1,0 +1,322 @@
+"""What the command ``pyro-models`` does: one typed function per subcommand, torch imported only inside them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+Names = str | list[int] | None
+
+
+def train(
+    story: str,
+    data: str = "digits",
+    data_root: str | None = None,
+    download: bool = False,
+    estimator: str | None = None,
+    guide: str | None = None,
+    seed: int | None = None,
+    seeds: Names = None,
+    epochs: float | None = None,
+    steps: int | None = None,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    schedule: Literal["constant", "cosine", "drop"] = "constant",
+    weight_decay: float = 0.0,
+    clip: float | None = None,
+    device: str = "auto",
+    precision: Literal["float32", "bf16"] = "float32",
+    threads: int | None = None,
+    jobs: int = 1,
+    run_dir: str | None = None,
+    log_every: int = 50,
+    validate_every: int | None = None,
+    checkpoint_every: int | None = None,
+    checkpoint_minutes: float = 5.0,
+    tensorboard: bool = False,
+    progress: bool = True,
+    report: bool = True,
+    options: dict[str, Any] | None = None,
+    estimator_options: dict[str, Any] | None = None,
+    data_options: dict[str, Any] | None = None,
+) -> None:
+    """Trains a story, measures it and writes a report.
+
+    Args:
+        story: a name from `pyro-models list`, module:Class or file.py:Class.
+        data: a dataset's name, folder:PATH, npz:PATH or csv:PATH.
+        data_root: folder that holds downloaded datasets.
+        download: fetch the dataset if it is not there.
+        estimator: gradient estimator; the story's own default when not given.
+        guide: one of the story's guides.
+        seed: of weights, batches and sampling (default 0).
+        seeds: several seeds, 0,1,2: a run each.
+        epochs: passes over the training data (default 20).
+        steps: optimiser steps, instead of epochs.
+        batch_size: data per step.
+        learning_rate: of Adam.
+        schedule: of the learning rate.
+        weight_decay: L2 penalty.
+        clip: largest global gradient norm.
+        device: auto, cpu, cuda, cuda:1, mps.
+        precision: bf16 for the networks on a GPU.
+        threads: CPU threads.
+        jobs: seeds trained at the same time, in processes of one thread each.
+        run_dir: folder to write (default runs/STORY-DATA/seed-N).
+        log_every: steps between readings.
+        validate_every: steps between validation bounds.
+        checkpoint_every: steps between checkpoints.
+        checkpoint_minutes: minutes between checkpoints.
+        tensorboard: write TensorBoard files too.
+        progress: show a progress bar.
+        report: measure and write the report after training.
+        options: options of the story, as --options.clusters 12.
+        estimator_options: options of the estimator, as --estimator-options.num_particles 4.
+        data_options: options of the dataset, as --data-options.classes [2,6,9].
+    """
+    from inference.sweep import Job, free_run_dirs, parse_seeds, run_jobs
+
+    chosen = parse_seeds(seed, seeds)
+    story_options = dict(options or {})
+    if guide is not None:
+        story_options["guide"] = guide
+    loading = dict(data_options or {})
+    if data_root is not None:
+        loading["root"] = data_root
+    if download:
+        loading["download"] = True
+    folders = free_run_dirs(run_dir, story, data, chosen)
+    made = [
+        Job(
+            story=story,
+            data=data,
+            estimator=estimator,
+            run_dir=str(folder),
+            story_options=story_options,
+            estimator_options=dict(estimator_options or {}),
+            data_options=loading,
+            training={
+                "seed": number,
+                "epochs": epochs,
+                "steps": steps,
+                "batch_size": batch_size,
+                "learning_rate": learning_rate,
+                "schedule": schedule,
+                "weight_decay": weight_decay,
+                "clip": clip,
+                "device": device,
+                "precision": precision,
+                "threads": threads,
+                "log_every": log_every,
+                "validate_every": validate_every,
+                "checkpoint_every": checkpoint_every,
+                "checkpoint_minutes": checkpoint_minutes,
+                "tensorboard": tensorboard,
+                "progress": progress,
+            },
+        )
+        for number, folder in zip(chosen, folders, strict=True)
+    ]
+    runs = run_jobs(made, jobs)
+    if report:
+        finish(runs)
+
+
+def finish(runs: list[Any]) -> None:
+    """Evaluates and reports trained runs; prints the table."""
+    from evaluation.report import report as write_report
+
+    for run in runs:
+        page = write_report(run)
+        print_metrics(run.metrics, run.name)
+        print(f"\nreport: {page}")
+
+
+def resume(run: str, steps: int | None = None, device: str | None = None, report: bool = True) -> None:
+    """Goes on with an interrupted run.
+
+    Args:
+        run: the run's folder.
+        steps: a new number of steps, to train longer than planned.
+        device: another device than the one it started on.
+        report: measure and write the report after training.
+    """
+    from inference import resume as go_on
+
+    changes: dict[str, Any] = {}
+    if steps is not None:
+        changes.update(steps=steps, epochs=None)
+    if device is not None:
+        changes["device"] = device
+    finished = go_on(run, **changes)
+    if report:
+        finish([finished])
+
+
+def evaluate(
+    run: str,
+    split: Literal["train", "validation", "test"] = "test",
+    metrics: list[str] | None = None,
+    limit: int | None = None,
+    data_root: str | None = None,
+) -> None:
+    """Measures a run and writes its metrics.json.
+
+    Args:
+        run: the run's folder.
+        split: which part of the data.
+        metrics: names of metrics; all that apply when not given.
+        limit: use only so many data.
+        data_root: folder that holds the dataset now, if it moved.
+    """
+    from evaluation.evaluate import evaluate as measure
+
+    opened = open_run(run, data_root)
+    print_metrics(measure(opened, split=split, metrics=metrics, limit=limit), opened.name)
+
+
+def report(run: str, split: Literal["train", "validation", "test"] = "test", data_root: str | None = None) -> None:
+    """Writes a run's report.html and figures.
+
+    Args:
+        run: the run's folder.
+        split: which part of the data is pictured.
+        data_root: folder that holds the dataset now, if it moved.
+    """
+    from evaluation.report import report as write_report
+
+    print(f"report: {write_report(open_run(run, data_root), split=split)}")
+
+
+def compare(runs: list[str], metrics: list[str] | None = None, out: str | None = None) -> None:
+    """Compares runs or results: a table with mean and spread over seeds, figures and one HTML page.
+
+    Args:
+        runs: run folders, folders of runs, or results/NAME.json files.
+        metrics: the metrics to compare; all that the runs share when not given.
+        out: folder for the table (CSV), the figures and comparison.html.
+    """
+    from evaluation.compare import compare as make_comparison
+
+    comparison = make_comparison(runs, metrics)
+    print(comparison.text())
+    if out is not None:
+        print(f"\ncomparison: {comparison.write(out)}")
+
+
+def posterior(run: str, draws: int = 200, limit: int = 200, split: str = "test", data_root: str | None = None) -> None:
+    """Writes posterior, prior and predictive draws of a run as netCDF for ArviZ.
+
+    Args:
+        run: the run's folder.
+        draws: from the guide per datum.
+        limit: how many data.
+        split: which part of the data.
+        data_root: folder that holds the dataset now, if it moved.
+    """
+    import torch
+
+    from evaluation.evaluate import choose_split
+    from evaluation.posterior import save_netcdf, to_inference_data
+    from pyro_models.story import batch_arguments
+
+    opened = open_run(run, data_root)
+    data = choose_split(opened.data(), split).take(slice(0, limit))
+    torch.manual_seed(0)
+    batch = batch_arguments(opened.story, data.batch(slice(0, limit)))
+    path = opened.file("posterior.nc")
+    save_netcdf(to_inference_data(opened.story, batch, draws=draws), path)
+    print(f"posterior: {path} (arviz.from_netcdf opens it)")
+
+
+def reproduce(
+    name: str,
+    seeds: Names = None,
+    data_root: str | None = None,
+    out: str = "results",
+    device: str = "auto",
+    threads: int | None = None,
+) -> None:
+    """Runs a registered experiment over its seeds and writes results/NAME.json.
+
+    Args:
+        name: an experiment from `pyro-models list experiments`.
+        seeds: these seeds instead of the experiment's own.
+        data_root: folder that holds downloaded datasets.
+        out: folder for the results.
+        device: auto, cpu, cuda, mps.
+        threads: CPU threads.
+    """
+    from evaluation.reproduce import reproduce as rerun
+    from inference.sweep import parse_seeds
+
+    chosen = None if seeds is None else parse_seeds(None, seeds)
+    path, text = rerun(name, chosen, data_root=data_root, out=out, device=device, threads=threads)
+    print(text)
+    print(f"\nresults: {path}")
+
+
+def list_names(
+    kind: Literal["all", "stories", "datasets", "estimators", "metrics", "figures", "experiments"] = "all",
+) -> None:
+    """Lists the stories, datasets, estimators, metrics, figures and experiments by name.
+
+    Args:
+        kind: one kind only.
+    """
+    from evaluation.experiments import EXPERIMENTS
+    from evaluation.figures import FIGURES
+    from evaluation.metric import METRICS
+    from inference.estimators import REGISTRY as ESTIMATORS
+    from pyro_models.catalogue import STORIES
+    from pyro_models.datasets import REGISTRY as DATASETS
+
+    registries = {
+        "stories": STORIES,
+        "datasets": DATASETS,
+        "estimators": ESTIMATORS,
+        "metrics": METRICS,
+        "figures": FIGURES,
+        "experiments": EXPERIMENTS,
+    }
+    for word, registry in registries.items():
+        if kind in ("all", word):
+            print(f"{word}:")
+            for name in registry:
+                print(f"  {name:24} {registry.summary(name)}")
+
+
+def cite(names: list[str]) -> None:
+    """Prints BibTeX for stories, estimators and metrics, and for Pyro.
+
+    Args:
+        names: what was used; or one run folder.
+    """
+    from pathlib import Path
+
+    from evaluation.cite import cite as entries
+    from inference import Run
+
+    if len(names) == 1 and (Path(names[0]) / "config.yaml").is_file():
+        config = Run.load(names[0]).config
+        names = [config["story"]["name"], config["estimator"]["name"]]
+    print(entries(*names), end="")
+
+
+def open_run(path: str, data_root: str | None) -> Any:
+    """A run, with the folder of its data replaced when they moved."""
+    from inference import Run
+
+    run = Run.load(path)
+    if data_root is not None:
+        run.config["data"].setdefault("options", {})["root"] = data_root
+    return run
+
+
+def print_metrics(result: dict[str, Any], name: str) -> None:
+    """The metrics as a text table, with what trivial predictors reach beside them."""
+    from evaluation.report import number
+
+    print(f"\n{name}: {result['n']} data, {result['split']} split")
+    for key, value in result["metrics"].items():
+        beside = ", ".join(f"{k} {number(v)}" for k, v in result["baselines"].get(key, {}).items())
+        print(f"  {key:18} {number(value):>10}   {beside and f'({beside})'}")

@@ -1,0 +1,85 @@
+"""Pictures of a run: each a function of a story's answers that returns a matplotlib figure, registered like a metric.
+
+    @figure("prototypes", needs=(ShowsClusters,), title="Prototypes")
+    def prototypes(answers, run): ...
+
+``draw`` makes every figure that the story and the data allow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from evaluation.answers import Answers
+from pyro_models.registry import Registry
+
+FIGURES = Registry("figure", "pyro_models.figures")
+for _name, _target, _summary in (
+    ("reconstructions", "images:reconstructions", "data above, their reconstructions below"),
+    ("samples", "images:samples", "data dreamed up by the model"),
+    ("cluster-means", "images:cluster_means", "what each cluster looks like, with its share of the data"),
+    ("cluster-members", "images:cluster_members", "the data each cluster is most sure of"),
+    ("latent-map", "tables:latent_map", "codes on their two main axes, coloured by label or cluster"),
+    ("confusion", "tables:confusion", "clusters against labels"),
+    ("learning-curve", "curves:learning_curve", "loss and validation bound over training"),
+):
+    FIGURES.add(_name, f"evaluation.figures.{_target}", _summary)
+
+#: report order: pictures of what was learned first, how it was learned last
+ORDER = tuple(FIGURES._entries)
+
+
+@dataclass(frozen=True)
+class FigureMaker:
+    """A registered figure: its function, the capabilities and fields it needs, and the words under it."""
+
+    name: str
+    function: Callable[[Answers, Any], Any]
+    title: str
+    caption: str = ""
+    needs: tuple[type, ...] = ()
+    fields: tuple[str, ...] = ()
+    images: bool = False
+
+    def applies(self, answers: Answers) -> bool:
+        return (
+            all(isinstance(answers.story, protocol) for protocol in self.needs)
+            and all(name in answers.data for name in self.fields)
+            and (not self.images or is_image(answers.data.shape(answers.story.fields[0])))
+        )
+
+
+def figure(
+    name: str,
+    *,
+    title: str,
+    caption: str = "",
+    needs: tuple[type, ...] = (),
+    fields: tuple[str, ...] = (),
+    images: bool = False,
+) -> Callable[[Callable[[Answers, Any], Any]], FigureMaker]:
+    """Registers ``function(answers, run) -> matplotlib figure`` (None for nothing to show) under a name."""
+
+    def decorate(function: Callable[[Answers, Any], Any]) -> FigureMaker:
+        made = FigureMaker(name, function, title, caption, needs, fields, images)
+        return FIGURES.register(name, title)(made)
+
+    return decorate
+
+
+def is_image(shape: tuple[int, ...]) -> bool:
+    """Grey or colour images: ``(1 or 3, height, width)``."""
+    return len(shape) == 3 and shape[0] in (1, 3)
+
+
+def draw(answers: Answers, run: Any = None) -> Iterator[tuple[FigureMaker, Any]]:
+    """Every figure that applies, in report order: ``(maker, matplotlib figure)``."""
+    names = [*ORDER, *(name for name in FIGURES.names() if name not in ORDER)]
+    for name in names:
+        maker = FIGURES.get(name)
+        if maker.applies(answers):
+            picture = maker.function(answers, run)
+            if picture is not None:
+                yield maker, picture

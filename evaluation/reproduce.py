@@ -1,0 +1,169 @@
+"""Runs a registered experiment over its seeds and writes ``results/NAME.json``, from which the tables are made."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evaluation.evaluate import evaluate
+from evaluation.experiments import EXPERIMENTS
+from inference.checkpoint import write_atomically
+from inference.device import choose_device
+from inference.loop import fit
+from inference.run import environment
+from pyro_models.errors import OptionError
+
+DEFAULT_SEEDS = (0, 1, 2, 3, 4)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an experiment is run with. ``folder``: where it may put figures and runs."""
+
+    seeds: Sequence[int]
+    folder: Path
+    data_root: str | None = None
+    device: str = "auto"
+    threads: int | None = None
+
+    def data_options(self, **options: Any) -> dict[str, Any]:
+        return {**options, "root": self.data_root} if self.data_root is not None else options
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One value per seed for every metric, the split and number of data they were measured on, and what stands beside.
+
+    ``baselines``: trivial predictors, floors and published figures by name; ``wall_seconds``: training and evaluation.
+    ``splits`` overrides ``split`` for single metrics (``accuracy_train``).
+    """
+
+    metrics: Mapping[str, Sequence[float]]
+    split: str
+    n: int
+    wall_seconds: Sequence[float]
+    baselines: Mapping[str, float] = field(default_factory=dict)
+    splits: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    notes: str = ""
+
+
+def reproduce(
+    name: str,
+    seeds: Sequence[int] | None = None,
+    *,
+    data_root: str | None = None,
+    out: str | Path = "results",
+    device: str = "auto",
+    threads: int | None = None,
+) -> tuple[Path, str]:
+    """Runs the experiment and returns the path of its results and their table in words."""
+    experiment = EXPERIMENTS.get(name)
+    chosen = list(seeds) if seeds is not None else list(getattr(experiment, "seeds", DEFAULT_SEEDS))
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(f"the folder {folder} cannot be made: {error.strerror}; choose another --out.") from error
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        outcome: Outcome = experiment(Setting(chosen, folder, data_root, device, threads))
+        result = {
+            "name": name,
+            "command": command(name, seeds, data_root),
+            "commit": environment()["commit"],
+            "device": str(choose_device(device)),
+            "threads": torch.get_num_threads(),
+            "versions": {k: v for k, v in environment().items() if k not in ("commit", "threads")},
+            "seeds": chosen,
+            "metrics": {key: summary(values, outcome, key) for key, values in outcome.metrics.items()},
+            "baselines": dict(outcome.baselines),
+            "wall_seconds": {
+                "values": [round(s, 1) for s in outcome.wall_seconds],
+                "mean": round(statistics.fmean(outcome.wall_seconds), 1),
+            },
+            "notes": outcome.notes,
+        }
+    finally:
+        torch.set_num_threads(before)
+    path = folder / f"{name}.json"
+    text = json.dumps(result, indent=2) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text))
+    return path, table(result)
+
+
+def command(name: str, seeds: Sequence[int] | None, data_root: str | None) -> str:
+    """The command that makes the same results elsewhere (the data folder is the reader's own)."""
+    words = ["pyro-models", "reproduce", name]
+    if seeds is not None:
+        words += ["--seeds", ",".join(map(str, seeds))]
+    if data_root is not None:
+        words += ["--data-root", "DATA"]
+    return " ".join(words)
+
+
+def summary(values: Sequence[float], outcome: Outcome, key: str) -> dict[str, Any]:
+    """Values with mean and sample standard deviation (none for one seed)."""
+    split, n = outcome.splits.get(key, (outcome.split, outcome.n))
+    numbers = [float(v) for v in values]
+    return {
+        "values": numbers,
+        "mean": statistics.fmean(numbers),
+        "sd": statistics.stdev(numbers) if len(numbers) > 1 else None,
+        "split": split,
+        "n": n,
+    }
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """Mean, spread and range of every metric, with the baselines below."""
+    lines = [f"{result['name']}: {len(result['seeds'])} seeds, commit {result['commit']}, {result['device']}"]
+    for key, found in result["metrics"].items():
+        sd = "" if found["sd"] is None else f" ± {found['sd']:.3g}"
+        spread = f"{min(found['values']):.4g} to {max(found['values']):.4g}"
+        lines.append(f"  {key:24} {found['mean']:.4g}{sd}   ({spread}; {found['split']}, n={found['n']})")
+    lines += [f"  beside: {key:24} {value:.4g}" for key, value in result["baselines"].items()]
+    lines.append(f"  {result['wall_seconds']['mean']} s a seed")
+    return "\n".join(lines)
+
+
+def per_seed(setting: Setting, run_one: Callable[[int], dict[str, Any]]) -> Outcome:
+    """An outcome from a function of one seed that returns what ``evaluate`` returns; the time is measured around it."""
+    results, seconds = [], []
+    for seed in setting.seeds:
+        began = time.perf_counter()
+        results.append(run_one(seed))
+        seconds.append(time.perf_counter() - began)
+    first = results[0]
+    baselines = {
+        f"{key}: {name}": statistics.fmean(r["baselines"][key][name] for r in results)
+        for key, named in first["baselines"].items()
+        for name in named
+    }
+    metrics = {key: [r["metrics"][key] for r in results] for key in first["metrics"]}
+    return Outcome(metrics, first["split"], first["n"], seconds, baselines)
+
+
+def fit_and_measure(setting: Setting, story: str, data: str, *, data_options: Any = None, **options: Any) -> Outcome:
+    """The usual experiment: train a story once per seed by :func:`inference.fit`, measure on the test split."""
+
+    def one(seed: int) -> dict[str, Any]:
+        run = fit(
+            story,
+            data,
+            seed=seed,
+            device=setting.device,
+            data_options=setting.data_options(**(data_options or {})),
+            **options,
+        )
+        return evaluate(run)
+
+    return per_seed(setting, one)

@@ -1,0 +1,53 @@
+"""Where to compute, and in which precision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pyro_models.errors import OptionError
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` takes CUDA, then MPS, then the CPU; anything else must be a device that is there."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        found = ["cpu"]
+        found += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        found += ["mps"] if torch.backends.mps.is_available() else []
+        raise OptionError(
+            f"device '{name}' cannot be used here ({str(error).splitlines()[0]}); found: {', '.join(found)}; "
+            f"'auto' takes the best of them."
+        ) from error
+    return device
+
+
+def autocast_networks(story: nn.Module, device: torch.device) -> None:
+    """Runs the story's networks (its direct children) in bfloat16 and hands float32 back to the densities."""
+    if device.type != "cuda":
+        raise OptionError(f"precision='bf16' is for GPUs, but the device is '{device}'; use precision='float32'.")
+    wrap_in_autocast(story, device.type)
+
+
+def wrap_in_autocast(story: nn.Module, device_type: str) -> None:
+    """The mechanism of :func:`autocast_networks`, for any device type."""
+    for child in story.children():
+        if any(True for _ in child.parameters()):
+            child.forward = _autocast(child.forward, device_type)  # type: ignore[method-assign]
+
+
+def _autocast(forward: Any, device_type: str) -> Any:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with torch.autocast(device_type, dtype=torch.bfloat16):
+            result = forward(*args, **kwargs)
+        return result.float() if isinstance(result, Tensor) else result
+
+    return run

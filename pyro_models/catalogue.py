@@ -1,0 +1,15 @@
+"""The stories by name: one line each, imported only when asked for.
+
+A user's own story needs no line here: ``--story my_module:MyStory`` (or ``my_file.py:MyStory``) works, and so does the
+entry point group ``pyro_models.stories`` of an installed package.
+"""
+
+from __future__ import annotations
+
+from pyro_models.registry import Registry
+
+STORIES = Registry("story", "pyro_models.stories")
+STORIES.add("vae", "pyro_models.anchors.vae:VAE", "Gaussian causes; the baseline everything is compared with")
+STORIES.add(
+    "mixture-vae", "pyro_models.anchors.mixture_vae:MixtureVAE", "K Gaussian components cluster the latent space"
+)

@@ -1,0 +1,43 @@
+"""Fully connected networks. All networks here accept any leading dimensions (particles, enumeration) before the datum."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+
+def mlp(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequential:
+    """``Linear - ReLU - ... - Linear``: ``[..., inputs] -> [..., outputs]``."""
+    layers: list[nn.Module] = []
+    width = inputs
+    for size in hidden:
+        layers += [nn.Linear(width, size), nn.ReLU()]
+        width = size
+    return nn.Sequential(*layers, nn.Linear(width, outputs))
+
+
+class DenseEncoder(nn.Module):
+    """Data of any shape to a vector: ``[..., *shape] -> [..., outputs]``."""
+
+    def __init__(self, shape: Sequence[int], hidden: Sequence[int], outputs: int) -> None:
+        super().__init__()
+        self.rank = len(shape)
+        self.net = mlp(math.prod(shape), hidden, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x.flatten(-self.rank) if self.rank > 1 else x)
+
+
+class DenseDecoder(nn.Module):
+    """A vector to data of any shape: ``[..., inputs] -> [..., *shape]``."""
+
+    def __init__(self, inputs: int, hidden: Sequence[int], shape: Sequence[int]) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        self.net = mlp(inputs, hidden, math.prod(shape))
+
+    def forward(self, z: Tensor) -> Tensor:
+        y = self.net(z)
+        return y.unflatten(-1, self.shape) if len(self.shape) > 1 else y
