@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from types import TracebackType
 from typing import Any
@@ -25,7 +26,14 @@ class Log:
         run._rows = rows
         self.before = rows[-1]["seconds"] if rows else 0.0
         self.bar = tqdm(
-            total=steps, initial=start, desc=run.name, unit="step", disable=not settings.progress, dynamic_ncols=True
+            total=steps,
+            initial=start,
+            desc=run.name,
+            unit="step",
+            disable=not settings.progress,
+            dynamic_ncols=True,
+            # a file or a pipe gets a line now and then, not a film
+            mininterval=0.2 if sys.stderr.isatty() else 10.0,
         )
         self.advance = self.bar.update
         self.file = None

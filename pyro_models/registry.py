@@ -105,7 +105,8 @@ class Registry:
 
 def _same_thing(target: Any, thing: Any) -> bool:
     if isinstance(target, str):
-        return target == f"{getattr(thing, '__module__', '')}:{getattr(thing, '__qualname__', '')}"
+        made_of = getattr(thing, "function", thing)  # a metric or figure stands for the function it was made of
+        return target == f"{getattr(made_of, '__module__', '')}:{getattr(made_of, '__qualname__', '')}"
     return target is thing
 
 

@@ -81,10 +81,10 @@ class Story(RemembersArguments, nn.Module):
     @classmethod
     def build(cls, data: Any, **options: Any) -> Story:
         """The story for a dataset: what the data decide, overridden by ``options``."""
+        check_guide(cls, options.get("guide"))
         for name in options:
             if name not in option_names(cls):
                 raise unknown_name(f"option of {cls.__name__}", name, option_names(cls))
-        check_guide(cls, options.get("guide"))
         return cls(**{**cls.derive(data), **options})
 
     def initialise(self, data: Any) -> None:

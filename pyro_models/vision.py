@@ -2,10 +2,10 @@
 
 The torchvision of the package index is built for CUDA. Beside a CPU-only torch its compiled operators cannot be loaded;
 it goes on without them, and then stops at registering shape rules for operators that are not there
-(``RuntimeError: operator torchvision::nms does not exist``). Nothing that this library uses (dataset readers, transforms,
-Inception) needs those operators. :func:`torchvision` therefore leaves out the shape rules, but only after the plain
-import has failed in exactly this way: a healthy install is never touched. Whoever imports torchmetrics or another
-package that imports torchvision by itself calls :func:`torchvision` before.
+(``RuntimeError: operator torchvision::nms does not exist``). Nothing that this library uses (dataset readers,
+transforms, Inception) needs those operators. :func:`torchvision` therefore leaves out the shape rules, but only after
+the plain import has failed in exactly this way: a healthy install is never touched. Whoever imports torchmetrics or
+another package that imports torchvision by itself calls :func:`torchvision` before.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _broken(error: BaseException) -> VisionError:
         except PackageNotFoundError:
             found.append(f"{package} (version unknown)")
     return VisionError(
-        f"torchvision cannot be imported ({' beside '.join(found)}): {type(error).__name__}: {error}; install the two of one "
-        f"release, from one index: `pip install --upgrade torch torchvision`, on a machine without GPU with "
-        f"`--index-url https://download.pytorch.org/whl/cpu`."
+        f"torchvision cannot be imported ({' beside '.join(found)}): {type(error).__name__}: {error}; install the two "
+        "of one release, from one index: `pip install --upgrade torch torchvision`, on a machine without GPU with "
+        "`--index-url https://download.pytorch.org/whl/cpu`."
     )

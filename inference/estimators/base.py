@@ -18,17 +18,21 @@ from pyro.infer import ELBO
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
+from inference.estimators import REGISTRY
 from pyro_models.errors import EstimatorError
 from pyro_models.parameters import show_parameters
 
 PyroCallable = Callable[..., Any]
+#: one message of a trace: a site with its distribution, value, plates, scale and mask
+Site = dict[str, Any]
 
 
 class Estimator(ELBO, nn.Module):
     """A gradient estimator of the ELBO (or of another bound) for any Pyro ``model`` and ``guide``.
 
-    ``num_particles`` estimates are averaged in one vectorised pass. ``max_plate_nesting`` is found by a dry run when not
-    given. A subclass writes :meth:`differentiable_loss`; one with parameters of its own builds them in :meth:`prepare`.
+    ``num_particles`` estimates are averaged in one vectorised pass (estimators that compare particles say so).
+    ``max_plate_nesting`` is found by a dry run when not given. A subclass writes :meth:`differentiable_loss`, says in
+    :meth:`check` what it cannot do, and makes parameters of its own in :meth:`build`. One object serves one pair.
     """
 
     #: the gradient's expectation is the gradient of the bound
@@ -49,22 +53,41 @@ class Estimator(ELBO, nn.Module):
             vectorize_particles=num_particles > 1,
         )
         self.learning_rate = learning_rate
+        self._prepared = False
+
+    @property
+    def label(self) -> str:
+        """The registered name, or the class's for an estimator that nobody registered."""
+        return REGISTRY.name_of(type(self)) or type(self).__name__
 
     def prepare(self, model: PyroCallable, guide: PyroCallable, *args: Any, **kwargs: Any) -> None:
         """Looks at the pair once, with a batch: refuses what cannot be done and builds the estimator's own parameters.
 
-        Idempotent. ``fit`` calls it before the optimiser is made; under stock ``SVI`` the first loss calls it.
+        Idempotent, and the random stream is left where it was. ``fit`` calls it before the optimiser is made; under stock
+        ``SVI`` the first loss calls it.
         """
-        if self.max_plate_nesting == float("inf"):
-            with torch.no_grad(), torch.random.fork_rng():
+        if self._prepared:
+            return
+        with torch.no_grad(), torch.random.fork_rng():
+            if self.max_plate_nesting == float("inf"):
                 self._guess_max_plate_nesting(model, guide, args, kwargs)
+            model_trace, guide_trace = self._get_vectorized_trace(model, guide, args, kwargs)
+            self.check(model_trace, guide_trace)
+            self.build(model_trace, guide_trace)
+        self._prepared = True
+
+    def check(self, model_trace: Trace, guide_trace: Trace) -> None:
+        """Raises :class:`EstimatorError` when the pair has a site that this estimator cannot handle."""
+
+    def build(self, model_trace: Trace, guide_trace: Trace) -> None:
+        """Makes the estimator's own parameters and buffers for the sites of the pair; none by default."""
 
     def at(self, progress: float) -> None:
         """Called with the progress in [0, 1] before every step: schedules of temperatures; nothing by default."""
 
     def differentiable_loss(self, model: PyroCallable, guide: PyroCallable, *args: Any, **kwargs: Any) -> Tensor:
         """Minus the bound, summed over the batch, with the estimator's gradient attached."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no differentiable_loss(...)")
 
     def loss(self, model: PyroCallable, guide: PyroCallable, *args: Any, **kwargs: Any) -> float:
         """The value alone."""
@@ -80,7 +103,15 @@ class Estimator(ELBO, nn.Module):
         loss.backward()
         return float(loss.detach())
 
-    def _get_trace(self, model: PyroCallable, guide: PyroCallable, args: Any, kwargs: Any) -> Any:
+    def rates(self, options: dict[str, Any]) -> Callable[[str], dict[str, Any]]:
+        """Options of a ``pyro.optim`` optimiser by parameter name: the estimator's own learn at their own rate.
+
+        SVI(model, guide, Adam(elbo.rates({"lr": 1e-3})), loss=elbo)
+        """
+        own = f"{type(self).__name__}@{id(self)}$$$"
+        return lambda name: {**options, "lr": self.learning_rate} if name.startswith(own) else dict(options)
+
+    def _get_trace(self, model: PyroCallable, guide: PyroCallable, args: Any, kwargs: Any) -> tuple[Trace, Trace]:
         return trace_pair(model, guide, args, kwargs)
 
 
@@ -91,15 +122,28 @@ def trace_pair(model: PyroCallable, guide: PyroCallable, args: Any, kwargs: Any)
     return poutine.util.prune_subsample_sites(model_trace), poutine.util.prune_subsample_sites(guide_trace)
 
 
-def is_discrete(site: dict[str, Any]) -> bool:
+def is_discrete(site: Site) -> bool:
     """True for a latent site with a finite support (Categorical, OneHotCategorical, Bernoulli, ...)."""
     return bool(getattr(site["fn"], "has_enumerate_support", False))
 
 
-def latent_sites(trace: Trace) -> dict[str, dict[str, Any]]:
-    """The unobserved sample sites of a trace, in execution order."""
+def sample_sites(trace: Trace) -> dict[str, Site]:
+    """The sample sites of a trace, observed or not, in execution order."""
     return {
-        name: site
-        for name, site in trace.nodes.items()
-        if site["type"] == "sample" and not site["is_observed"] and not name.startswith("_INPUT")
+        name: site for name, site in trace.nodes.items() if site["type"] == "sample" and not name.startswith("_INPUT")
     }
+
+
+def latent_sites(trace: Trace) -> dict[str, Site]:
+    """The unobserved sample sites of a trace, in execution order."""
+    return {name: site for name, site in sample_sites(trace).items() if not site["is_observed"]}
+
+
+def score_sites(trace: Trace) -> dict[str, Site]:
+    """The latent sites without a reparameterisation: those that need an estimator."""
+    return {name: site for name, site in latent_sites(trace).items() if not site["fn"].has_rsample}
+
+
+def surrogate_loss(elbo: Tensor, surrogate: Tensor) -> Tensor:
+    """The value of minus ``elbo`` with the gradient of minus ``surrogate``."""
+    return -elbo.detach() - (surrogate - surrogate.detach())

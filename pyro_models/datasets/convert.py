@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
 from pyro_models.datasets.data import PIXEL_FIELDS, Data, Splits
 from pyro_models.datasets.stream import MEMORY_LIMIT, StreamedData
@@ -17,19 +18,22 @@ from pyro_models.errors import DataError
 TUPLE_FIELDS = ("x", "label")
 
 
-def as_data(source: Any, name: str = "data", classes: tuple[str, ...] = (), stream: bool | None = None) -> Data | Splits:
+def as_data(
+    source: Any, name: str = "data", classes: tuple[str, ...] = (), stream: bool | None = None
+) -> Data | Splits:
     """Data made of what is at hand.
 
     * ``Data`` and ``Splits`` as they are;
     * a tensor or an array is the field ``x``, one row per datum;
     * a dictionary ``{field: tensor or array}``, with ``x`` (or the fields that a story names) and, if known, ``label``,
       ``factors``, ``mask``;
-    * a torch ``Dataset`` whose items are tensors, images, ``(x, label)`` or dictionaries. It is read into memory once, and so
-      is any random augmentation in it; ``stream=True`` reads batch by batch instead (see :class:`StreamedData`), which is
-      also what happens by default with a set above 2 GiB.
+    * a torch ``Dataset`` whose items are tensors, images, ``(x, label)`` or dictionaries. It is read into memory once,
+      and so is any random augmentation in it; ``stream=True`` reads batch by batch instead (see
+      :class:`StreamedData`), which is also what happens by default with a set above 2 GiB.
 
-    Bytes stay bytes in memory and count as pixels: arrays ``[N, H, W]`` get a channel axis, ``[N, H, W, C]`` are put channel
-    first. Other numbers are taken as they are, in single precision. Labels become whole numbers; text labels become classes.
+    Bytes stay bytes in memory and count as pixels: arrays ``[N, H, W]`` get a channel axis, ``[N, H, W, C]`` are put
+    channel first. Other numbers are taken as they are, in single precision. Labels become whole numbers; text labels
+    become classes.
     """
     if isinstance(source, Data | Splits):
         return source
@@ -37,13 +41,15 @@ def as_data(source: Any, name: str = "data", classes: tuple[str, ...] = (), stre
         return from_arrays(source, name, classes)
     if isinstance(source, Tensor | np.ndarray):
         return from_arrays({"x": source}, name, classes)
+    if isinstance(source, TensorDataset) and len(source.tensors) <= len(TUPLE_FIELDS) and not stream:
+        return from_arrays(dict(zip(TUPLE_FIELDS, source.tensors, strict=False)), name, classes)
     if hasattr(source, "__getitem__") and hasattr(source, "__len__") and not isinstance(source, str | list | tuple):
         streamed = StreamedData.over(Items(source), name, classes)
         large = len(streamed) * streamed.bytes_per_datum() > MEMORY_LIMIT
         return streamed if (large if stream is None else stream) else streamed.in_memory()
     raise DataError(
-        f"{type(source).__name__} cannot be used as data; give a tensor, an array, a dictionary of them, a torch Dataset "
-        f"with a length, Data or Splits."
+        f"{type(source).__name__} cannot be used as data; give a tensor, an array, a dictionary of them, a torch "
+        "Dataset with a length, Data or Splits."
     )
 
 
@@ -102,8 +108,8 @@ class Items:
         if isinstance(item, tuple | list):
             if len(item) > len(TUPLE_FIELDS):
                 raise DataError(
-                    f"an item of {type(self.source).__name__} has {len(item)} members; give (x, label) or a dictionary "
-                    f"with names."
+                    f"an item of {type(self.source).__name__} has {len(item)} members; give (x, label) or a "
+                    "dictionary with names."
                 )
             item = dict(zip(TUPLE_FIELDS, item, strict=False))
         elif not isinstance(item, Mapping):

@@ -1,8 +1,8 @@
 """The one form in which data travel: named tensors of equal length, resident in memory (and on the device).
 
-A batch is a dictionary ``{field: tensor}`` made by indexing. ``x`` is what stories explain; ``label`` and ``factors`` ride along for
-evaluation and never reach a model unless the story names them in its ``fields``. Images may be stored as bytes (a quarter of the
-memory); they become floats in [0, 1] when a batch is made.
+A batch is a dictionary ``{field: tensor}`` made by indexing. ``x`` is what stories explain; ``label`` and ``factors``
+ride along for evaluation and never reach a model unless the story names them in its ``fields``. Images may be stored
+as bytes (a quarter of the memory); they become floats in [0, 1] when a batch is made.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pyro_models.errors import DataError, OptionError
 PIXEL_FIELDS = ("x", "frames")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Data:
     """Named tensors of equal length with a word on where they come from.
 
@@ -38,8 +38,8 @@ class Data:
         for name, values in self.fields.items():
             if not isinstance(values, Tensor) or values.ndim == 0:
                 raise DataError(
-                    f"field '{name}' of {self.name} is {_what(values)}; every field is a tensor with one row per datum "
-                    f"(as_data converts arrays, dictionaries and torch datasets)."
+                    f"field '{name}' of {self.name} is {_what(values)}; every field is a tensor with one row per "
+                    "datum (as_data converts arrays, dictionaries and torch datasets)."
                 )
         lengths = {name: len(values) for name, values in self.fields.items()}
         if len(set(lengths.values())) > 1:
@@ -69,7 +69,9 @@ class Data:
 
     def _require(self, name: str) -> None:
         if name not in self:
-            hint = " (the set is unlabelled; choose one with labels, or give a field 'label')" if name == "label" else ""
+            hint = (
+                " (the set is unlabelled; choose one with labels, or give a field 'label')" if name == "label" else ""
+            )
             raise DataError(f"{self.name} has no field '{name}'{hint}; it has {', '.join(self.names())}.")
 
     def names(self) -> tuple[str, ...]:
@@ -114,8 +116,8 @@ class Data:
     def batches(self, size: int, seed: int, first_step: int = 0) -> Iterator[dict[str, Tensor]]:
         """Endless shuffled batches of exactly ``size``; the order is a function of ``seed`` and the step alone.
 
-        Each epoch is a fresh permutation, its incomplete last batch dropped, so that step ``s`` is the same batch whether or not
-        training was interrupted before it.
+        Each epoch is a fresh permutation, its incomplete last batch dropped, so that step ``s`` is the same batch
+        whether or not training was interrupted before it.
         """
         check_batch_size(size, len(self), self.name)
         for order in batch_order(len(self), size, seed, first_step, self.device):
@@ -127,7 +129,8 @@ class Data:
 
 
 class Splits(NamedTuple):
-    """Three disjoint parts: gradients see ``train``, choices are made on ``validation``, numbers are reported on ``test``."""
+    """Three disjoint parts: gradients see ``train``, choices are made on ``validation``, numbers are reported on
+    ``test``."""
 
     train: Data
     validation: Data
@@ -137,7 +140,8 @@ class Splits(NamedTuple):
 def batch_order(
     length: int, size: int, seed: int, first_step: int = 0, device: torch.device | str = "cpu"
 ) -> Iterator[Tensor]:
-    """The indices of batch ``first_step`` and all that follow: a fresh permutation per epoch, moved to the device once."""
+    """The indices of batch ``first_step`` and all that follow: a fresh permutation per epoch, moved to the device
+    once."""
     per_epoch = length // size
     epoch, position = divmod(first_step, per_epoch)
     while True:
@@ -160,12 +164,14 @@ def check_batch_size(size: int, length: int, name: str) -> None:
     """Refuses a batch that the set cannot fill."""
     if not 1 <= size <= length:
         raise OptionError(
-            f"a batch of {size} cannot be drawn from the {length} data of {name}; choose a batch size from 1 to {length}."
+            f"a batch of {size} cannot be drawn from the {length} data of {name}; choose a batch size from 1 to "
+            f"{length}."
         )
 
 
-def check_finite(values: Tensor, field: str, name: str, first: int = 0) -> None:
-    """Refuses NaN and infinity, naming the first bad datum; ``first`` is the number of the first row in the whole set."""
+def check_finite(values: Tensor, field: str, name: str, rows: Tensor | None = None) -> None:
+    """Refuses NaN and infinity, naming the first bad datum; ``rows`` are the data's numbers where they are not 0,
+    1, ..."""
     if not (values.is_floating_point() or values.is_complex()) or values.numel() == 0:
         return
     # Least and largest value carry every NaN and infinity: one pass and no mask, then a search only when there is one.
@@ -174,11 +180,13 @@ def check_finite(values: Tensor, field: str, name: str, first: int = 0) -> None:
         return
     bad = ~torch.isfinite(values)
     where = bad.nonzero()[0].tolist()
-    rows = int(bad.flatten(1).any(1).sum()) if values.ndim > 1 else int(bad.sum())
+    count = int(bad.flatten(1).any(1).sum()) if values.ndim > 1 else int(bad.sum())
+    datum = where[0] if rows is None else int(rows[where[0]])
     position = f" at position {tuple(where[1:])}" if where[1:] else ""
     raise DataError(
-        f"field '{field}' of {name} has {values[tuple(where)].item()} in datum {where[0] + first}{position} "
-        f"({rows} of {len(values)} data have such numbers); drop these data, or fill them in and tell so by a field 'mask'."
+        f"field '{field}' of {name} has {values[tuple(where)].item()} in datum {datum}{position} ({count} of "
+        f"{len(values)} data looked at have such numbers); drop these data, or fill them in and tell so by a field "
+        "'mask'."
     )
 
 

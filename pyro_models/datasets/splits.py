@@ -1,14 +1,14 @@
 """From a set as published to train, validation and test: by seed, reproducibly, each class in proportion.
 
-A part is drawn in two moves: the data are put in a random order (a function of the seed alone), sorted by label where there are
-labels, and every ``n / count``-th one is taken. Each class is thus represented in proportion, to within one datum.
+A part is drawn in two moves: the data are put in a random order (a function of the seed alone), sorted by label where
+there are labels, and every ``n / count``-th one is taken. Each class is thus represented in proportion, to within one
+datum.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,8 +50,8 @@ def split(
         data: one set, or one whose official parts are kept.
         validation: share (below 1) or number of the training data to hold back for choices; by default the official
             validation part, or a tenth.
-        test: share or number of data to report on; by default the whole official test part, or a fifth of the data. With an
-            official test part, the number or share is drawn from that part.
+        test: share or number of data to report on; by default the whole official test part, or a fifth of the data.
+            With an official test part, the number or share is drawn from that part.
         size: keep only so many data for training and validation together; the test part does not depend on it.
         seed: which data go where.
     """
@@ -79,13 +79,15 @@ def split(
 
 
 def _count(share: float | int, total: int, part: str, name: str) -> int:
-    if isinstance(share, bool) or share < 0 or (isinstance(share, float) and share >= 1.0):
+    if isinstance(share, float) and share > 1.0 and share.is_integer():  # a number of data, as a command line reads it
+        share = int(share)
+    if isinstance(share, bool) or share < 0 or (isinstance(share, float) and not share < 1.0):
         raise OptionError(f"{part}={share!r} is neither a share between 0 and 1 nor a number of data (1, 2, ...).")
     count = round(share * total) if isinstance(share, float) else share
     if not 0 < count < total:
         raise DataError(
-            f"{part}={share!r} leaves an empty split: {count} of {total} data of {name} for {part}, {total - count} for the "
-            f"rest; choose a share between 0 and 1, or a number from 1 to {total - 1}."
+            f"{part}={share!r} leaves an empty split: {count} of {total} data of {name} for {part}, {total - count} "
+            f"for the rest; choose a share between 0 and 1, or a number from 1 to {total - 1}."
         )
     return count
 
@@ -101,21 +103,31 @@ def _divide(data: Data, count: int, seed: int, role: int) -> tuple[Data, Data]:
 
 
 def draw(total: int, count: int, seed: int, labels: Tensor | None = None) -> Tensor:
-    """``count`` of ``total`` indices, chosen by seed; with integer labels every class in proportion, to within one datum."""
-    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+    """``count`` of ``total`` indices, chosen by seed; with integer labels every class in proportion, to within one
+    datum."""
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(total, generator=generator)
     if labels is not None and labels.ndim == 1 and not labels.is_floating_point():
         order = order[torch.argsort(labels.cpu()[order], stable=True)]
-    position = torch.arange(total)
-    # Systematic sampling: take a datum whenever the running quota passes the next whole number.
-    return order[(position + 1) * count // total > position * count // total]
+    # Systematic sampling: a datum is taken whenever the running quota passes a whole number; the random start gives
+    # every datum the same chance, whatever the sizes of the classes.
+    quota = torch.arange(total + 1) * count + torch.randint(total, (1,), generator=generator)
+    return order[quota[1:] // total > quota[:-1] // total]
 
 
-def select_classes(data: Data, classes: Sequence[Any]) -> Data:
-    """The data of some classes, given by name or number; their labels become 0, 1, ... in the order asked for."""
+def select_classes(data: Data, classes: Sequence[str | int] | str | int) -> Data:
+    """The data of some classes, given by name or number; their labels become 0, 1, ... in the order asked for.
+
+    One string may hold several, separated by commas, as a command line gives them.
+    """
+    if isinstance(classes, str):
+        classes = [name.strip() for name in classes.split(",") if name.strip()]
+    elif isinstance(classes, int):
+        classes = [classes]
     if "label" not in data:
         raise DataError(
-            f"{data.name} is unlabelled, so classes={list(classes)} cannot be selected; leave out classes, "
-            f"or choose a labelled set."
+            f"{data.name} is unlabelled, so classes={list(classes)} cannot be selected; leave out classes, or choose "
+            "a labelled set."
         )
     labels = data["label"]
     if labels.ndim != 1 or labels.is_floating_point():
@@ -134,7 +146,7 @@ def select_classes(data: Data, classes: Sequence[Any]) -> Data:
     return replace(chosen, fields=fields, classes=tuple(names[number] for number in wanted))
 
 
-def _class_number(name: Any, names: Sequence[str], data_name: str) -> int:
+def _class_number(name: str | int, names: Sequence[str], data_name: str) -> int:
     """The label of a class called ``name``, or numbered so."""
     text = str(name)
     if text in names:

@@ -1,9 +1,9 @@
 """Data that do not fit into memory, with the interface of data that do.
 
-Only the order of the data is kept; a batch is read from a torch ``Dataset`` when its turn comes, by worker processes ahead of time
-where there are any. The batches are those that :class:`Data` would give: the same order from the same seed, and exactly resumable.
-Random augmentation inside the dataset is resumable too: before a batch is read, the random numbers of torch, NumPy and Python are
-set from the seed and the step, and set back afterwards.
+Only the order of the data is kept; a batch is read from a torch ``Dataset`` when its turn comes, by worker processes
+ahead of time where there are any. The batches are those that :class:`Data` would give: the same order from the same
+seed, and exactly resumable. Random augmentation inside the dataset is resumable too: before a batch is read, the
+random numbers of torch, NumPy and Python are set from the seed and the step, and set back afterwards.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from pyro_models.datasets.data import (
 )
 from pyro_models.errors import DataError
 
-#: bytes above which a set is streamed unless told otherwise, and above which a stream is not read into memory by accident
+#: bytes above which a set is streamed unless told otherwise, and above which a stream is not read into memory by
+#: accident
 MEMORY_LIMIT = 2 * 1024**3
 #: data read at a time when a whole field is asked for
 READ_CHUNK = 256
@@ -45,12 +46,13 @@ class Source(Protocol):
     def __getitem__(self, index: int) -> Mapping[str, Tensor]: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StreamedData(Data):
     """Data read batch by batch from ``source``.
 
-    ``fields`` are small fields kept in memory beside it (attributes, labels; may be empty). ``order``: which data of the source
-    belong to this set; ``workers``: processes that read ahead (0 reads in this one); ``target``: the device of the batches.
+    ``fields`` are small fields kept in memory beside it (attributes, labels; may be empty). ``order``: which data of
+    the source belong to this set; ``workers``: processes that read ahead (0 reads in this one); ``target``: the device
+    of the batches.
     """
 
     source: Source = field(kw_only=True)
@@ -76,8 +78,8 @@ class StreamedData(Data):
         for name, values in self.fields.items():
             if len(values) != len(self.order):
                 raise DataError(
-                    f"field '{name}' of {self.name} has {len(values)} rows beside {len(self.order)} data; "
-                    f"every field needs one row per datum."
+                    f"field '{name}' of {self.name} has {len(values)} rows beside {len(self.order)} data; every field "
+                    "needs one row per datum."
                 )
             check_finite(values, name, self.name)
         self._refuse_empty()
@@ -120,8 +122,8 @@ class StreamedData(Data):
         size = 4 * self._sample[name].numel() * len(self)
         if size > MEMORY_LIMIT:
             raise DataError(
-                f"field '{name}' of {self.name} would take {size / 1024**3:.1f} GiB at once; go through it by chunks(...), "
-                f"or take(...) a part of it first."
+                f"field '{name}' of {self.name} would take {size / 1024**3:.1f} GiB at once; go through it by "
+                "chunks(...), or take(...) a part of it first."
             )
         return torch.cat([batch[name] for batch in self.chunks(READ_CHUNK)])
 
@@ -157,8 +159,8 @@ class StreamedData(Data):
         """Everything read once into memory, bytes as bytes."""
         if len(self) * self.bytes_per_datum() > MEMORY_LIMIT:
             raise DataError(
-                f"{self.name} would take {len(self) * self.bytes_per_datum() / 1024**3:.1f} GiB in memory; leave it streamed, "
-                f"or take(...) a part of it first."
+                f"{self.name} would take {len(self) * self.bytes_per_datum() / 1024**3:.1f} GiB in memory; leave it "
+                "streamed, or take(...) a part of it first."
             )
         rows = torch.arange(len(self))
         parts = [
@@ -174,7 +176,8 @@ class StreamedData(Data):
             yield self._finish(read)
 
     def _loader(self, plan: Iterable[tuple[int, Tensor]]) -> DataLoader[Any]:
-        # The loader draws a base seed for its workers; from a generator of its own, so that training's numbers stay put.
+        # The loader draws a base seed for its workers; from a generator of its own, so that training's numbers stay
+        # put.
         return DataLoader(
             self._reader,  # type: ignore[arg-type]  # a map from (key, rows) to a batch
             batch_size=None,
@@ -232,8 +235,7 @@ class _Reader:
                         f"{int(rows[0])}; every datum needs the same shape (images: image_size=... resizes them)."
                     )
             batch[name] = torch.stack([item[name] for item in items])
-            for row, values in zip(rows.tolist(), batch[name], strict=True):
-                check_finite(values[None], name, self.name, first=row)
+            check_finite(batch[name], name, self.name, rows)
         return batch
 
 

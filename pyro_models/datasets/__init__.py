@@ -1,0 +1,91 @@
+"""Datasets by name, one line each; nothing heavy is imported before one is asked for.
+
+    from pyro_models.datasets import describe, load
+
+    print(describe("mnist"))
+    train, validation, test = load("mnist", root="data", classes=[2, 6, 9])
+
+A loader is any function that returns :class:`Data`, :class:`Parts`, :class:`Splits` or what :func:`as_data`
+understands. Those of the general options of :func:`load` that it names as parameters are handed to it; the others are
+applied to what it returns.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from pyro_models.datasets.cards import CARDS, Card
+from pyro_models.registry import Registry
+
+if TYPE_CHECKING:
+    from pyro_models.datasets.convert import as_data
+    from pyro_models.datasets.data import Data, Splits
+    from pyro_models.datasets.loading import load
+    from pyro_models.datasets.splits import Parts, split
+    from pyro_models.datasets.stream import StreamedData
+
+REGISTRY = Registry("dataset", "pyro_models.datasets")
+REGISTRY.add("digits", "pyro_models.datasets.digits:digits", "1797 handwritten digits, 8x8; comes with scikit-learn")
+REGISTRY.add("mnist", "pyro_models.datasets.idx:mnist", "70000 handwritten digits, 28x28")
+REGISTRY.add("simplified-mnist", "pyro_models.datasets.idx:simplified_mnist", "the digits 2, 6, 9 of MNIST")
+REGISTRY.add("fashion-mnist", "pyro_models.datasets.idx:fashion_mnist", "70000 pictures of clothes, 28x28")
+REGISTRY.add("emnist-letters", "pyro_models.datasets.idx:emnist_letters", "145600 handwritten letters, 28x28")
+REGISTRY.add("cifar10", "pyro_models.datasets.colour:cifar10", "60000 colour photographs, 32x32")
+REGISTRY.add("svhn", "pyro_models.datasets.colour:svhn", "99289 house numbers in colour, 32x32")
+REGISTRY.add("celeba", "pyro_models.datasets.celeba:celeba", "202599 faces in colour with 40 attributes, streamed")
+REGISTRY.add("folder:PATH", "pyro_models.datasets.folder:folder", "your images, class folders optional")
+REGISTRY.add("npz:PATH", "pyro_models.datasets.arrays:npz", "your arrays: x, optional label, factors, mask")
+REGISTRY.add("csv:PATH", "pyro_models.datasets.arrays:csv", "your table: numeric columns, optional label column")
+
+register = REGISTRY.register
+
+_LAZY = {
+    "Data": "data",
+    "Splits": "data",
+    "Parts": "splits",
+    "split": "splits",
+    "StreamedData": "stream",
+    "as_data": "convert",
+    "load": "loading",
+}
+
+__all__ = [
+    "CARDS",
+    "REGISTRY",
+    "Card",
+    "Data",
+    "Parts",
+    "Splits",
+    "StreamedData",
+    "as_data",
+    "describe",
+    "load",
+    "register",
+    "split",
+]
+
+
+def describe(name: str) -> Card:
+    """What a dataset is, its size, licence and source; ``print(describe("mnist"))``."""
+    prefix, separator, _ = name.partition(":")
+    for known in (name, f"{prefix}:PATH" if separator else name):
+        if known in CARDS:
+            return CARDS[known]
+    loader = REGISTRY.get(name)
+    card = getattr(loader, "card", None)
+    if isinstance(card, Card):
+        return card
+    summary = REGISTRY.summary(name) if name in REGISTRY else (loader.__doc__ or "").strip().partition("\n")[0]
+    where = f"{getattr(loader, '__module__', '?')}:{getattr(loader, '__qualname__', '?')}"
+    return Card(name, summary or "no description", "not stated", "not stated", where)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(_LAZY))
