@@ -6,7 +6,7 @@ Metrics take numpy arrays, torch tensors (any device) or nested lists, and compu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyro_models.errors import MetricError
 
-Array = Union[np.ndarray, Tensor, Sequence[Any]]
+Array = np.ndarray | Tensor | Sequence[Any]
 
 #: soft assignments and class probabilities come from float32 softmaxes: rows sum to one up to their round-off
 ROW_SUM_TOLERANCE = 1e-3
@@ -99,3 +99,16 @@ def positive(value: int, name: str, least: int = 1) -> int:
     if value < least:
         raise MetricError(f"{name} is {value}; give {least} or more.")
     return int(value)
+
+
+def as_images(images: Array) -> Tensor:
+    """``[N, C, H, W]`` float32 in [0, 1]; bytes are divided by 255, numbers outside are refused."""
+    values = torch.as_tensor(as_numpy(images))
+    if values.ndim != 4 or len(values) == 0:
+        raise MetricError(f"images have shape {tuple(values.shape)}; give [N, channel, height, width].")
+    if values.dtype == torch.uint8:
+        return values.float() / 255
+    low, high = torch.aminmax(values.float())
+    if not (low >= 0 and high <= 1):  # NaN fails both
+        raise MetricError(f"images go from {float(low):.3g} to {float(high):.3g}; scale them to [0, 1] first.")
+    return values.float()

@@ -34,8 +34,8 @@ def class_probabilities(responsibilities: Array, mapping: Mapping[int, int | Non
         if label is None:
             if soft[:, cluster].max() > 0:
                 raise MetricError(
-                    f"cluster {cluster} has no class in the mapping; use cluster_to_class(..., rule='majority'), and for "
-                    f"clusters that no datum was assigned to name a class by hand."
+                    f"cluster {cluster} has no class in the mapping; use cluster_to_class(..., rule='majority'), and "
+                    f"for clusters that no datum was assigned to name a class by hand."
                 )
         elif not 0 <= label < classes:
             raise MetricError(f"cluster {cluster} maps to class {label}, but there are classes 0 to {classes - 1}.")

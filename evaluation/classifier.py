@@ -1,7 +1,8 @@
-"""A small convolutional classifier of the set at hand, trained once and kept on disk: features, logits, held-out accuracy.
+"""A small convolutional classifier of the set at hand, trained once and kept on disk.
 
-For small grey images Inception's features are far from home; the last hidden layer of a network that knows the set's own
-classes is the usual stand-in. Its accuracy on held-out data says whether it can be trusted and is part of its description.
+For small grey images Inception's features are far from home; the last hidden layer of a network that knows the set's
+own classes is the usual stand-in. Its accuracy on held-out data says whether it can be trusted and is part of its
+description.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evaluation.arrays import Array, as_labels, as_numpy
+from evaluation.arrays import Array, as_images, as_labels, as_numpy
 from pyro_models.errors import MetricError
 
 #: changes whenever the architecture or the training does, so that no stale file is read
@@ -29,9 +30,9 @@ LEARNING_RATE = 1e-3
 class ClassifierSettings:
     """How the classifier is made; each combination is cached apart.
 
-    ``features``: width of the layer used as features (a Frechet distance needs more images than that); ``steps`` of Adam
-    on batches of ``batch_size``: more raise the accuracy until it levels off; ``held_out``: share of the data that only
-    measures the accuracy.
+    ``features``: width of the layer used as features (a Frechet distance needs more images than that); ``steps`` of
+    Adam on batches of ``batch_size``: more raise the accuracy until it levels off; ``held_out``: share of the data that
+    only measures the accuracy.
     """
 
     features: int = 64
@@ -41,7 +42,7 @@ class ClassifierSettings:
 
 
 class Classifier(nn.Module):
-    """Two convolutions with pooling and one hidden layer; ``forward`` gives features ``[B, D]``, ``logits`` ``[B, C]``."""
+    """Two convolutions with pooling, one hidden layer; ``forward`` gives features ``[B, D]``, ``logits`` ``[B, C]``."""
 
     def __init__(self, shape: tuple[int, int, int], classes: int, features: int) -> None:
         super().__init__()
@@ -84,21 +85,20 @@ def trained_classifier(
     images: Array,
     labels: Array,
     *,
-    settings: ClassifierSettings = ClassifierSettings(),  # noqa: B008 (frozen)
+    settings: ClassifierSettings = ClassifierSettings(),
     folder: str | Path | None = None,
     seed: int = 0,
 ) -> Classifier:
-    """The classifier of a set, read from the cache or trained now; ``accuracy`` is the share of held-out data it gets right.
+    """The classifier of a set, read from the cache or trained now, with its held-out ``accuracy``.
 
     Args:
         images: ``[N, C, H, W]`` in [0, 1] (or bytes), the training split.
         labels: ``[N]``, two classes or more.
         settings: width, steps, batch size, held-out share.
         folder: cache; :func:`default_folder` by default. The file's name is a hash of data, settings and seed.
-        seed: of the initial weights, the order of the data and the held-out choice; the caller's random state is untouched.
+        seed: of the initial weights, the order of the data and the held-out choice; the caller's random state is
+            untouched.
     """
-    from evaluation.features import as_images
-
     pictures = as_images(images)
     names, targets = np.unique(as_labels(labels, "labels"), return_inverse=True)
     if len(targets) != len(pictures):
@@ -108,11 +108,13 @@ def trained_classifier(
     held = round(len(pictures) * settings.held_out)
     if not 1 <= held < len(pictures):
         raise MetricError(
-            f"a held-out share of {settings.held_out} leaves {held} of {len(pictures)} images to measure the accuracy on; "
-            f"choose a share that leaves some on both sides."
+            f"a held-out share of {settings.held_out} leaves {held} of {len(pictures)} images to measure the accuracy "
+            f"on; choose a share that leaves some on both sides."
         )
     shape = (pictures.shape[1], pictures.shape[2], pictures.shape[3])
-    network = Classifier(shape, len(names), settings.features)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = Classifier(shape, len(names), settings.features)
     path = Path(folder or default_folder()) / f"{_key(as_numpy(images), targets, settings, seed)}.pt"
     if path.is_file():
         saved = torch.load(path, map_location="cpu", weights_only=True)
@@ -133,9 +135,6 @@ def _train(
 ) -> float:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for layer in network.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                layer.reset_parameters()
         order = torch.randperm(len(images))
         test, train = order[:held], order[held:]
         optimiser = torch.optim.Adam(network.parameters(), LEARNING_RATE)

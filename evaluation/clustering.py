@@ -4,10 +4,10 @@ All agreement scores read one table, the contingency table :math:`n_{ck}`: how m
 :math:`c` and in cluster :math:`k`. They do not depend on how clusters or classes are numbered.
 
 Rules for unequal numbers: *accuracy* is one-to-one, so with more clusters than classes the data of the unmatched
-clusters count as errors, and with fewer clusters the data of the unmatched classes do; *purity* is many-to-one and grows
-with the number of clusters (one cluster per datum is 1), which is why it never goes under the name accuracy. Empty
-clusters change no agreement score. A single class and a single cluster agree perfectly (NMI = ARI = 1); a single one of
-the two says nothing about the other (NMI = ARI = 0).
+clusters count as errors, and with fewer clusters the data of the unmatched classes do; *purity* is many-to-one and
+grows with the number of clusters (one cluster per datum is 1), which is why it never goes under the name accuracy.
+Empty clusters change no agreement score. A single class and a single cluster agree perfectly (NMI = ARI = 1); a single
+one of the two says nothing about the other (NMI = ARI = 0).
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def purity(labels: Array, assignments: Array) -> float:
 def nmi(labels: Array, assignments: Array) -> float:
     r"""Mutual information of class and cluster over the mean of their entropies: :math:`2 I(C;K) / (H(C)+H(K))`.
 
-    Range [0, 1], higher is better; not corrected for chance (Strehl and Ghosh 2002; arithmetic mean as in scikit-learn).
+    Range [0, 1], higher is better; not corrected for chance (Strehl and Ghosh 2002; arithmetic mean as in
+    scikit-learn).
     """
     table = contingency(labels, assignments)
     if 1 in table.shape:
@@ -87,9 +88,9 @@ def nmi(labels: Array, assignments: Array) -> float:
 def ari(labels: Array, assignments: Array) -> float:
     r"""Rand index over pairs of data, corrected for chance (Hubert and Arabie 1985).
 
-    With :math:`S = \sum_{ck} \binom{n_{ck}}2`, :math:`A = \sum_c \binom{n_{c\cdot}}2`, :math:`B = \sum_k \binom{n_{\cdot k}}2`
-    and :math:`E = AB / \binom N2`: :math:`(S - E) / (\tfrac12(A+B) - E)`. Range [-0.5, 1], 0 for random clusters, higher
-    is better.
+    With :math:`S = \sum_{ck} \binom{n_{ck}}2`, :math:`A = \sum_c \binom{n_{c\cdot}}2`,
+    :math:`B = \sum_k \binom{n_{\cdot k}}2` and :math:`E = AB / \binom N2`: :math:`(S - E) / (\tfrac12(A+B) - E)`. Range
+    [-0.5, 1], 0 for random clusters, higher is better.
     """
     table = contingency(labels, assignments).astype(np.float64)
     together, by_class, by_cluster = (_pairs(counts) for counts in (table, table.sum(1), table.sum(0)))
@@ -122,8 +123,8 @@ def silhouette(
     occupied = len(np.unique(groups))
     if not 2 <= occupied < len(points):
         raise MetricError(
-            f"{occupied} cluster(s) are occupied by {len(points)} data; silhouette compares clusters and needs from 2 to "
-            f"N-1 of them."
+            f"{occupied} cluster(s) are occupied by {len(points)} data; silhouette compares clusters and needs from 2 "
+            f"to N-1 of them."
         )
     return float(silhouette_score(points, groups, metric=metric))
 

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 Names = str | list[int] | None
 
+KINDS = ("all", "stories", "datasets", "estimators", "metrics", "figures", "experiments")
+
 
 def train(
     story: str,
@@ -155,7 +157,7 @@ def resume(run: str, steps: int | None = None, device: str | None = None, report
 def evaluate(
     run: str,
     split: Literal["train", "validation", "test"] = "test",
-    metrics: list[str] | None = None,
+    metrics: str | list[str] | None = None,
     limit: int | None = None,
     data_root: str | None = None,
 ) -> None:
@@ -164,14 +166,14 @@ def evaluate(
     Args:
         run: the run's folder.
         split: which part of the data.
-        metrics: names of metrics; all that apply when not given.
+        metrics: names with commas between them; all that apply when not given.
         limit: use only so many data.
         data_root: folder that holds the dataset now, if it moved.
     """
     from evaluation.evaluate import evaluate as measure
 
     opened = open_run(run, data_root)
-    print_metrics(measure(opened, split=split, metrics=metrics, limit=limit), opened.name)
+    print_metrics(measure(opened, split=split, metrics=listed(metrics), limit=limit), opened.name)
 
 
 def report(run: str, split: Literal["train", "validation", "test"] = "test", data_root: str | None = None) -> None:
@@ -187,17 +189,17 @@ def report(run: str, split: Literal["train", "validation", "test"] = "test", dat
     print(f"report: {write_report(open_run(run, data_root), split=split)}")
 
 
-def compare(runs: list[str], metrics: list[str] | None = None, out: str | None = None) -> None:
+def compare(runs: list[str], metrics: str | list[str] | None = None, out: str | None = None) -> None:
     """Compares runs or results: a table with mean and spread over seeds, figures and one HTML page.
 
     Args:
         runs: run folders, folders of runs, or results/NAME.json files.
-        metrics: the metrics to compare; all that the runs share when not given.
+        metrics: the metrics to compare, commas between them; all that the runs share when not given.
         out: folder for the table (CSV), the figures and comparison.html.
     """
     from evaluation.compare import compare as make_comparison
 
-    comparison = make_comparison(runs, metrics)
+    comparison = make_comparison(runs, listed(metrics))
     print(comparison.text())
     if out is not None:
         print(f"\ncomparison: {comparison.write(out)}")
@@ -255,9 +257,7 @@ def reproduce(
     print(f"\nresults: {path}")
 
 
-def list_names(
-    kind: Literal["all", "stories", "datasets", "estimators", "metrics", "figures", "experiments"] = "all",
-) -> None:
+def list_names(kind: str = "all") -> None:
     """Lists the stories, datasets, estimators, metrics, figures and experiments by name.
 
     Args:
@@ -270,15 +270,8 @@ def list_names(
     from pyro_models.catalogue import STORIES
     from pyro_models.datasets import REGISTRY as DATASETS
 
-    registries = {
-        "stories": STORIES,
-        "datasets": DATASETS,
-        "estimators": ESTIMATORS,
-        "metrics": METRICS,
-        "figures": FIGURES,
-        "experiments": EXPERIMENTS,
-    }
-    for word, registry in registries.items():
+    registries = (STORIES, DATASETS, ESTIMATORS, METRICS, FIGURES, EXPERIMENTS)
+    for word, registry in zip(KINDS[1:], registries, strict=True):
         if kind in ("all", word):
             print(f"{word}:")
             for name in registry:
@@ -300,6 +293,11 @@ def cite(names: list[str]) -> None:
         config = Run.load(names[0]).config
         names = [config["story"]["name"], config["estimator"]["name"]]
     print(entries(*names), end="")
+
+
+def listed(names: str | list[str] | None) -> list[str] | None:
+    """``"a,b"`` as a list."""
+    return names.split(",") if isinstance(names, str) else names
 
 
 def open_run(path: str, data_root: str | None) -> Any:

@@ -2,8 +2,8 @@
 
 Four kinds: :func:`pixels`, :func:`inception` (torchvision, weights from a file or an explicit download),
 :func:`evaluation.classifier.trained_classifier` (trained by us on the set at hand) and any ``nn.Module`` of yours.
-:func:`feature_network` chooses by name, :func:`extract` runs one. Every network has a ``description`` that belongs beside
-each number made with it.
+:func:`feature_network` chooses by name, :func:`extract` runs one. Every network has a ``description`` that belongs
+beside each number made with it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evaluation.arrays import Array, as_numpy, positive
+from evaluation.arrays import Array, as_images, as_numpy, positive
 from evaluation.classifier import trained_classifier
 from pyro_models.errors import MetricError
 
@@ -63,8 +63,8 @@ class Inception(nn.Module):
 def inception(weights: str | Path | None = None, download: bool = False) -> Inception:
     """Inception v3 without its last layer, trained on ImageNet (Szegedy et al. 2016; weights of torchvision).
 
-    These are not the weights of the 2015 TensorFlow network behind published FID values: report the numbers as they are,
-    and compare only with numbers made with this function.
+    These are not the weights of the 2015 TensorFlow network behind published FID values: report the numbers as they
+    are, and compare only with numbers made with this function.
 
     Args:
         weights: a ``state_dict`` file in torchvision's names, such as ``inception_v3_google-0cc3c7bd.pth``.
@@ -80,8 +80,8 @@ def inception(weights: str | Path | None = None, download: bool = False) -> Ince
         state, origin = torch.hub.load_state_dict_from_url(url, progress=False, check_hash=True), "torchvision weights"
     else:
         raise MetricError(
-            f"Inception v3 needs its weights: give weights=FILE (from {url}), or download=True to fetch them now; without "
-            f"network use the classifier or pixels."
+            f"Inception v3 needs its weights: give weights=FILE (from {url}), or download=True to fetch them now; "
+            f"without network use the classifier or pixels."
         )
     network = models.inception_v3(weights=None, init_weights=False, aux_logits=True, transform_input=False)
     try:
@@ -112,8 +112,8 @@ def feature_network(
     """The network to use for a set.
 
     Args:
-        choice: ``"classifier"`` (needs labels), ``"inception"``, ``"pixels"``, a module of yours, or None: the classifier
-            for labelled images up to 32 pixels, otherwise Inception.
+        choice: ``"classifier"`` (needs labels), ``"inception"``, ``"pixels"``, a module of yours, or None: the
+            classifier for labelled images up to 32 pixels, otherwise Inception.
         images, labels: the *training* data, ``[N, C, H, W]`` in [0, 1] and ``[N]``; read by the classifier only.
         weights, download: for Inception.
         folder: cache of trained classifiers.
@@ -126,7 +126,9 @@ def feature_network(
         choice = "classifier" if small else "inception"
     if choice == "classifier":
         if labels is None:
-            raise MetricError("the classifier is trained on labels, and there are none; choose 'inception' or 'pixels'.")
+            raise MetricError(
+                "the classifier is trained on labels, and there are none; choose 'inception' or 'pixels'."
+            )
         return trained_classifier(images, labels, folder=folder, seed=seed)
     if choice == "inception":
         return inception(weights, download)
@@ -149,20 +151,8 @@ def extract(network: nn.Module, images: Array, batch_size: int = 256, device: to
     training = network.training
     network = network.to(device).eval()
     try:
-        parts = [network(part.to(device)).flatten(1).double().cpu() for part in pictures.split(positive(batch_size, "batch_size"))]
+        chunks = pictures.split(positive(batch_size, "batch_size"))
+        parts = [network(part.to(device)).flatten(1).double().cpu() for part in chunks]
     finally:
         network.train(training)
     return torch.cat(parts).numpy()
-
-
-def as_images(images: Array) -> Tensor:
-    """``[N, C, H, W]`` float32 in [0, 1]; bytes are divided by 255, numbers outside are refused."""
-    values = torch.as_tensor(as_numpy(images))
-    if values.ndim != 4 or len(values) == 0:
-        raise MetricError(f"images have shape {tuple(values.shape)}; give [N, channel, height, width].")
-    if values.dtype == torch.uint8:
-        return values.float() / 255
-    low, high = torch.aminmax(values.float())
-    if not (low >= 0 and high <= 1):  # NaN fails both
-        raise MetricError(f"images go from {float(low):.3g} to {float(high):.3g}; scale them to [0, 1] first.")
-    return values.float()

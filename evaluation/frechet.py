@@ -26,7 +26,7 @@ EXTRAPOLATION_SPREAD = 2
 
 @dataclass(frozen=True)
 class FrechetResult:
-    """``value`` = ``mean_term`` + ``covariance_term``, made from ``count_a`` and ``count_b`` rows of ``dimensions`` features."""
+    """``value`` = ``mean_term`` + ``covariance_term``, of ``count_a`` and ``count_b`` rows of ``dimensions``."""
 
     value: float
     mean_term: float
@@ -45,8 +45,8 @@ def frechet_distance(features_a: Array, features_b: Array) -> FrechetResult:
     .. math:: |\mu_a - \mu_b|^2 + \mathrm{tr}\,\Sigma_a + \mathrm{tr}\,\Sigma_b
               - 2\,\mathrm{tr}\,(\Sigma_a^{1/2} \Sigma_b \Sigma_a^{1/2})^{1/2}
 
-    (Heusel et al. 2017). Range [0, inf), lower is better, 0 for equal means and covariances. Biased upwards at finite N:
-    compare values at equal N only, or extrapolate (:func:`frechet_infinity`).
+    (Heusel et al. 2017). Range [0, inf), lower is better, 0 for equal means and covariances. Biased upwards at finite
+    N: compare values at equal N only, or extrapolate (:func:`frechet_infinity`).
 
     No covariance is formed and no matrix root is taken. With the centred features factored as :math:`Q_a R_a` the last
     trace is the sum of the singular values of :math:`R_a R_b^\top / \sqrt{(N_a-1)(N_b-1)}`, which keeps the full
@@ -73,8 +73,8 @@ def _refuse_few(name: str, count: int, dimensions: int) -> None:
     if count <= dimensions:
         raise MetricError(
             f"{name} have {count} rows of {dimensions} features: the covariance of so few is singular and the Frechet "
-            f"distance would be meaningless. Give at least {dimensions + 1} rows, use a network with fewer features (or a "
-            f"projection fixed beforehand), or use kernel_distance, which is unbiased at any count."
+            f"distance would be meaningless. Give at least {dimensions + 1} rows, use a network with fewer features "
+            f"(or a projection fixed beforehand), or use kernel_distance, which is unbiased at any count."
         )
 
 
@@ -87,7 +87,7 @@ def _mean_and_root(features: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
 
 @dataclass(frozen=True)
 class FrechetInfinity:
-    """The fitted ``value`` at infinite N, its ``standard_error`` from the fit, and the ``sizes`` and ``distances`` fitted."""
+    """The ``value`` at infinite N, its ``standard_error`` from the fit, and the ``sizes`` and ``distances`` fitted."""
 
     value: float
     standard_error: float
@@ -109,9 +109,10 @@ def frechet_infinity(
 
     Args:
         features_a, features_b: ``[N_a, D]`` and ``[N_b, D]``.
-        points: subset sizes, evenly spaced in 1/N up to the whole set; more give a steadier fit and cost one distance each.
-        smallest: rows of the smaller set in the smallest subset, above D; by default the larger of N/4 and 2D, at most N/2
-            (subsets not far above D bend the line: the 1/N law holds well above it).
+        points: subset sizes, evenly spaced in 1/N up to the whole set; more give a steadier fit and cost one distance
+            each.
+        smallest: rows of the smaller set in the smallest subset, above D; by default the larger of N/4 and 2D, at most
+            N/2 (subsets not far above D bend the line: the 1/N law holds well above it).
         seed: which rows go into the subsets.
     """
     a, b = as_matrix(features_a, "features_a", 2), as_matrix(features_b, "features_b", 2)
@@ -141,7 +142,7 @@ def frechet_infinity(
 
 @dataclass(frozen=True)
 class KernelResult:
-    """Mean over ``subsets`` of ``subset_size`` rows, the ``standard_deviation`` between them, the ``standard_error`` of the mean."""
+    """Mean over ``subsets`` of ``subset_size`` rows, their ``standard_deviation``, the mean's ``standard_error``."""
 
     value: float
     standard_error: float
@@ -163,7 +164,7 @@ def kernel_distance(
     gamma: float | None = None,
     coefficient: float = 1.0,
 ) -> KernelResult:
-    r"""Unbiased squared maximum mean discrepancy under a polynomial kernel; KID on Inception features (Binkowski et al. 2018).
+    r"""Unbiased squared maximum mean discrepancy under a polynomial kernel (KID; Binkowski et al. 2018).
 
     With :math:`k(x, y) = (\gamma x^\top y + c)^d`, per subset of m rows of each set
 
@@ -178,8 +179,8 @@ def kernel_distance(
         seed: which rows go into the subsets.
         degree, gamma, coefficient: of the kernel; gamma is 1/D by default.
 
-    The standard error divides by the number of *disjoint* subsets that the data hold, since overlapping ones repeat each
-    other; 100 subsets of 1000 out of 5000 rows count as 5. With one disjoint subset it is nan.
+    The standard error divides by the number of *disjoint* subsets that the data hold, since overlapping ones repeat
+    each other; 100 subsets of 1000 out of 5000 rows count as 5. With one disjoint subset it is nan.
     """
     a, b = as_matrix(features_a, "features_a", 2), as_matrix(features_b, "features_b", 2)
     same_columns(features_a=a, features_b=b)

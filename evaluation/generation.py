@@ -1,8 +1,8 @@
 r"""Fidelity and variety apart: precision and recall, density and coverage, Inception score.
 
-The first four look at nearest neighbours among features ``[N, D]``. A datum's ball reaches to its k-th nearest neighbour
-in its own set; the union of the balls of the real data stands for their support, that of the generated data for theirs.
-The values depend on N and k: compare at equal N and k, with real-against-real values beside.
+The first four look at nearest neighbours among features ``[N, D]``. A datum's ball reaches to its k-th nearest
+neighbour in its own set; the union of the balls of the real data stands for their support, that of the generated data
+for theirs. The values depend on N and k: compare at equal N and k, with real-against-real values beside.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def precision_recall(real: Array, generated: Array, neighbours: int = 3) -> dict
     r"""Improved precision and recall (Kynkaanniemi et al. 2019).
 
     ``precision``: share of generated data inside the ball of any real datum (fidelity); ``recall``: share of real data
-    inside the ball of any generated one (variety). Range [0, 1], higher is better. One outlier with a large ball can lift
-    either; :func:`density_coverage` is sturdier.
+    inside the ball of any generated one (variety). Range [0, 1], higher is better. One outlier with a large ball can
+    lift either; :func:`density_coverage` is sturdier.
 
     Args:
         real, generated: ``[N, D]`` and ``[M, D]``.
@@ -43,9 +43,9 @@ def precision_recall(real: Array, generated: Array, neighbours: int = 3) -> dict
 def density_coverage(real: Array, generated: Array, neighbours: int = 5) -> dict[str, float]:
     r"""Density and coverage (Naeem et al. 2020), both from the balls of the real data.
 
-    ``density`` :math:`\frac1{kM} \sum_j \#\{i : y_j \in B_k(x_i)\}`, range [0, N/k], 1 expected for equal distributions,
-    higher is closer to where real data are dense. ``coverage``: share of real data whose ball holds a generated datum,
-    range [0, 1], higher is better, :math:`1 - 2^{-k}` expected for equal distributions and counts.
+    ``density`` :math:`\frac1{kM} \sum_j \#\{i : y_j \in B_k(x_i)\}`, range [0, N/k], 1 expected for equal
+    distributions, higher is closer to where real data are dense. ``coverage``: share of real data whose ball holds a
+    generated datum, range [0, 1], higher is better, :math:`1 - 2^{-k}` expected for equal distributions and counts.
 
     Args:
         real, generated: ``[N, D]`` and ``[M, D]``.
@@ -68,14 +68,15 @@ class InceptionScore:
 
 
 def inception_score(probabilities: Array, splits: int = 1, seed: int = 0) -> InceptionScore:
-    r""":math:`\exp E_x KL(p(c|x) \,\|\, p(c))` of a classifier's probabilities on generated images (Salimans et al. 2016).
+    r""":math:`\exp E_x KL(p(c|x) \,\|\, p(c))` of a classifier's probabilities on generated images.
 
-    Range [1, C], higher is better: sure predictions and all classes equally often. It says nothing about likeness to real
-    data, and makes sense only where the classifier's classes are those of the data.
+    Salimans et al. (2016). Range [1, C], higher is better: sure predictions and all classes equally often. It says
+    nothing about likeness to real data, and makes sense only where the classifier's classes are those of the data.
 
     Args:
         probabilities: ``[N, C]``, rows summing to one.
-        splits: parts scored apart and averaged; more parts give an idea of the spread and a lower value (each is smaller).
+        splits: parts scored apart and averaged; more parts give an idea of the spread and a lower value (each is
+            smaller).
         seed: of the shuffle before splitting.
     """
     p = as_probabilities(probabilities, "probabilities")
@@ -100,8 +101,8 @@ def _pair(real: Array, generated: Array, neighbours: int) -> tuple[np.ndarray, n
     for name, features in (("real", x), ("generated", y)):
         if len(features) < least:
             raise MetricError(
-                f"there are {len(features)} {name} data, but {neighbours} neighbours need {least} or more; give more data or "
-                f"fewer neighbours."
+                f"there are {len(features)} {name} data, but {neighbours} neighbours need {least} or more; give more "
+                f"data or fewer neighbours."
             )
     centre = x.mean(0)  # keeps |a|^2 small beside the distances, and with it the round-off
     return x - centre, y - centre
@@ -111,7 +112,7 @@ def _balls_around(centres: np.ndarray, points: np.ndarray, k: int) -> tuple[np.n
     """How many balls of ``centres`` each point lies in ``[M]``, and which balls hold a point ``[N]``."""
     count, filled = np.zeros(len(points)), np.zeros(len(centres), bool)
     for rows in _blocks(len(centres)):
-        to_own, own_scale = _squared_distances(centres[rows], centres)
+        to_own, _ = _squared_distances(centres[rows], centres)
         # Position k, not k - 1: the nearest neighbour of a datum in its own set is itself.
         radius = np.partition(to_own, k, axis=1)[:, k : k + 1]
         to_points, scale = _squared_distances(centres[rows], points)

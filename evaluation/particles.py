@@ -13,7 +13,6 @@ and the per-datum densities :math:`\log p(x_i, z_{s,i})` and :math:`\log q(z_{s,
 from __future__ import annotations
 
 import warnings
-from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
@@ -24,12 +23,11 @@ import pyro
 import torch
 from jaxtyping import Float
 from pyro import poutine
-from pyro.ops.contract import contract_to_tensor
-from pyro.ops.rings import LogRing
 from pyro.poutine import Trace
 from pyro.poutine.enum_messenger import EnumMessenger
 from torch import Tensor
 
+from evaluation.densities import log_density
 from evaluation.traces import (
     PARTICLE_PLATE,
     PyroCallable,
@@ -40,6 +38,7 @@ from evaluation.traces import (
     event_dim,
     find_data_plate,
     name_of,
+    own_noise,
     owner_of,
     plates_of,
     pruned,
@@ -88,7 +87,7 @@ class Particles:
         self.owners = [module for module in map(owner_of, (model, guide)) if module is not None]
         self.model: PyroCallable = Unscaled()(model)
         self.guide: PyroCallable = Unscaled()(guide)
-        with self.evaluating(), torch.random.fork_rng():
+        with self.evaluating(), own_noise(self.args):
             guide_trace = pruned(poutine.trace(self.guide).get_trace(*self.args))
             model_trace = pruned(poutine.trace(poutine.replay(self.model, trace=guide_trace)).get_trace(*self.args))
         check_match(model_trace, guide_trace)
@@ -137,7 +136,7 @@ class Particles:
     @cached_property
     def vectorised(self) -> bool:
         """Whether draws can be made together: tried once, and believed only if single runs give the same densities."""
-        with torch.no_grad(), torch.random.fork_rng(), self.evaluating():
+        with torch.no_grad(), own_noise(self.args), self.evaluating():
             try:
                 trial = self._run(TRIAL_PARTICLES, together=True)
                 together = torch.stack([self._density(trial, trial.model), self._density(trial, trial.guide)])
@@ -282,35 +281,10 @@ class Particles:
         return pruned(poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*self.args))
 
     def _density(self, run: Pass, trace: Trace, without: Collection[str] = ()) -> Tensor:
-        """Sum of a trace's log-densities to ``[particle, batch]`` (``[particle, 1]`` for a pair with global sites).
-
-        Sites that depend on summed-out ones are contracted by Pyro's plated sum-product (each plate is left before the
-        sum over a variable outside it), the rest are sums over the remaining plates.
-        """
-        trace.compute_log_prob()
-        trace.pack_tensors()
-        symbols = trace.plate_to_symbol
-        tree: OrderedDict[frozenset[str], list[Tensor]] = OrderedDict()
-        sizes = {symbols[f.name]: f.size for s in sample_sites(trace).values() for f in plates_of(s, particles=True)}
-        dims: set[str] = set()
-        for name, site in sample_sites(trace).items():
-            if name in without:
-                continue
-            # A masked-out site that is summed over still sums to one: its mask stays off, as in TraceEnum_ELBO.
-            summed = site["infer"].get("_enumerate_dim") is not None
-            term = site["packed"]["unscaled_log_prob" if summed else "log_prob"]
-            dims.update(term._pyro_dims)
-            sizes.update(zip(term._pyro_dims, term.shape, strict=True))
-            ordinal = frozenset(symbols[f.name] for f in plates_of(site, particles=True))
-            tree.setdefault(ordinal, []).append(term)
-        keep = ([PARTICLE_PLATE] if run.together else []) + ([self.data_plate.name] if self.data_plate else [])
-        shape = (run.particles, self.data_plate.size if self.data_plate else 1)
-        if not tree:
+        """A trace's log-density by particle and datum (by particle only, ``[particle, 1]``, for a pair with global sites)."""
+        size = self.data_plate.size if self.data_plate else 1
+        if all(name in without for name in sample_sites(trace)):
             reference = next((a for a in self.args if isinstance(a, Tensor) and a.is_floating_point()), torch.zeros(()))
-            return reference.new_zeros(shape)
-        target = [symbols[name] for name in keep]
-        total = contract_to_tensor(
-            tree, dims - set(symbols.values()), frozenset(target), ring=LogRing(dim_to_size=sizes)
-        )
-        order = [total._pyro_dims.index(symbol) for symbol in target]
-        return total.permute(order).reshape(shape)
+            return reference.new_zeros(run.particles, size)
+        keep = ([PARTICLE_PLATE] if run.together else []) + ([self.data_plate.name] if self.data_plate else [])
+        return log_density(trace, keep, without).reshape(run.particles, size)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from pyro import poutine
 from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
+from pyro.poutine.uncondition_messenger import UnconditionMessenger
 from torch import Tensor, nn
 
 from pyro_models.errors import EstimatorError, OptionError
@@ -27,9 +29,23 @@ class Unscaled(Messenger):
         msg["scale"] = 1.0
 
 
+class Dreaming(UnconditionMessenger):
+    """``poutine.uncondition`` for data only: values computed by ``pyro.deterministic`` are computed, not drawn."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if not msg["infer"].get("_deterministic", False):
+            super()._pyro_sample(msg)
+
+
 def as_arguments(batch_args: Tensor | Sequence[Any]) -> tuple[Any, ...]:
     """One tensor or a sequence of them as an argument tuple."""
     return (batch_args,) if isinstance(batch_args, Tensor) else tuple(batch_args)
+
+
+def own_noise(args: Sequence[Any]) -> Any:
+    """A context whose random numbers leave those outside as they were, on the CPU and where the arguments are."""
+    devices = {a.device.index or 0 for a in args if isinstance(a, Tensor) and a.is_cuda}
+    return torch.random.fork_rng(devices=sorted(devices))
 
 
 def values_trace(values: Mapping[str, Tensor]) -> Trace:

@@ -30,15 +30,8 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def autocast_networks(story: nn.Module, device: torch.device) -> None:
-    """Runs the story's networks (its direct children) in bfloat16 and hands float32 back to the densities."""
-    if device.type != "cuda":
-        raise OptionError(f"precision='bf16' is for GPUs, but the device is '{device}'; use precision='float32'.")
-    wrap_in_autocast(story, device.type)
-
-
 def wrap_in_autocast(story: nn.Module, device_type: str) -> None:
-    """The mechanism of :func:`autocast_networks`, for any device type."""
+    """Runs the story's networks (its direct children) in bfloat16 and hands float32 back to the densities."""
     for child in story.children():
         if any(True for _ in child.parameters()):
             child.forward = _autocast(child.forward, device_type)  # type: ignore[method-assign]

@@ -74,8 +74,13 @@ class Log:
 def _board(run: Run) -> Any:
     if run.path is None:
         raise OptionError("TensorBoard files are written into the run folder; give run_dir=.")
+    return require_tensorboard()(str(run.path / "tensorboard"))
+
+
+def require_tensorboard() -> Any:
+    """TensorBoard's writer class, or a clear word on how to get it."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise OptionError("TensorBoard is not installed; `pip install 'pyro-models[tensorboard]'`.") from error
-    return SummaryWriter(str(run.path / "tensorboard"))
+    return SummaryWriter

@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from inference import checkpoint, estimators
-from inference.device import autocast_networks, choose_device
+from inference.device import choose_device, wrap_in_autocast
 from inference.diagnose import first_bad_number
 from inference.estimators.base import Estimator
-from inference.log import Log
+from inference.log import Log, require_tensorboard
 from inference.run import FORMAT, Run, build_estimator, build_story, environment, new_folder, plain, write_config
 from inference.schedule import learning_rate_factor
 from inference.settings import Training
@@ -33,7 +33,7 @@ from inference.validation import validation_bound
 from pyro_models.arguments import option_names
 from pyro_models.catalogue import STORIES
 from pyro_models.datasets.data import Data, Splits
-from pyro_models.errors import RunError, TrainingError, unknown_name
+from pyro_models.errors import OptionError, RunError, TrainingError, unknown_name
 from pyro_models.story import Story, batch_arguments
 
 #: steps with Pyro's shape and support checks on; they cost time and find their errors at once
@@ -80,8 +80,9 @@ def fit(
             "training": asdict(settings),
             "environment": {**environment(), "device": str(device)},
         }
-        batch_arguments(made, splits.train.batch(slice(0, 1)))  # refuse missing fields before anything is written
+        # What cannot be trained is refused before anything is written.
         next(splits.train.batches(settings.batch_size, settings.seed))
+        _prepare(made, chosen, splits.train, settings, device)
         made.initialise(splits.train)
         run = Run(plain(config), new_folder(run_dir) if run_dir is not None else None)
         run.story = made
@@ -112,15 +113,12 @@ def _train(
     device: torch.device,
     state: dict[str, Any] | None,
 ) -> Run:
-    story = run.story.to(device)
-    estimator.to(device)
+    story = run.story
     train = splits.train.to(device)
     steps = settings.total_steps(train.steps_per_epoch(settings.batch_size))
-    first = batch_arguments(story, train.batch(slice(0, settings.batch_size)))
-    with torch.random.fork_rng():
-        estimator.prepare(story.model, story.guide, *first)
+    _prepare(story, estimator, train, settings, device)
     if settings.precision == "bf16":
-        autocast_networks(story, device)
+        wrap_in_autocast(story, device.type)
     optimiser = _optimiser(story, estimator, settings)
     rates = [group["lr"] for group in optimiser.param_groups]
     start = 0
@@ -162,7 +160,9 @@ def _train(
                 for group, rate in zip(optimiser.param_groups, rates, strict=True):
                     group["lr"] = rate * factor
             optimiser.zero_grad(set_to_none=True)
-            with pyro.validation_enabled() if step - start < CHECKED_STEPS else contextlib.nullcontext():
+            if step - start < CHECKED_STEPS:
+                loss = _checked_loss(story, estimator, batch, step, run)
+            else:
                 loss = estimator.differentiable_loss(story.model, story.guide, *batch) / len(batch[0])
             loss.backward()
             if settings.clip is not None:
@@ -199,12 +199,36 @@ def _train(
     return run
 
 
+def _prepare(story: Story, estimator: Estimator, train: Data, settings: Training, device: torch.device) -> None:
+    """Puts both on the device and lets the estimator look at the first batch; a second call changes nothing."""
+    if settings.precision == "bf16" and device.type != "cuda":
+        raise OptionError(f"precision='bf16' is for GPUs, but the device is '{device}'; use precision='float32'.")
+    if settings.tensorboard:
+        require_tensorboard()
+    story.to(device)
+    estimator.to(device)
+    first = batch_arguments(story, train.take(slice(0, settings.batch_size)).to(device).batch(slice(None)))
+    with torch.random.fork_rng():
+        estimator.prepare(story.model, story.guide, *first)
+
+
 def _optimiser(story: Story, estimator: Estimator, settings: Training) -> torch.optim.Optimizer:
     groups = [{"params": [p for p in story.parameters() if p.requires_grad], "lr": settings.learning_rate}]
     own = [p for p in estimator.parameters() if p.requires_grad]
     if own:
         groups.append({"params": own, "lr": estimator.learning_rate, "weight_decay": 0.0})
     return torch.optim.Adam(groups, weight_decay=settings.weight_decay, fused=True)
+
+
+def _checked_loss(story: Story, estimator: Estimator, batch: list[Tensor], step: int, run: Run) -> Tensor:
+    """The loss with Pyro's checks of shapes and supports, whose complaint about a NaN becomes ours."""
+    try:
+        with pyro.validation_enabled():
+            return estimator.differentiable_loss(story.model, story.guide, *batch) / len(batch[0])
+    except ValueError:
+        if not all(bool(torch.isfinite(p).all()) for p in story.parameters()):
+            _stop(story, batch, step, run)
+        raise
 
 
 def _stop(story: Story, batch: list[Tensor], step: int, run: Run) -> None:

@@ -29,6 +29,15 @@ COMMANDS: dict[str, Any] = {
     "cite": commands.cite,
 }
 
+POSITIONAL: dict[str, tuple[str, dict[str, Any]]] = {
+    "compare": (
+        "runs",
+        {"nargs": "+", "type": str, "help": "run folders, folders of runs, or results/NAME.json files"},
+    ),
+    "cite": ("names", {"nargs": "+", "type": str, "help": "stories, estimators and metrics, or one run folder"}),
+    "list": ("kind", {"nargs": "?", "default": "all", "choices": commands.KINDS, "help": "one kind only"}),
+}
+
 #: exit status of an error that the user can mend (argparse's own for wrong usage)
 USER_ERROR = 2
 
@@ -45,7 +54,10 @@ class Parser(ArgumentParser):
             known = [option for action in self._actions for option in action.option_strings]
             near = difflib.get_close_matches(wrong[1], known, n=1)
             message += f"; did you mean {near[0].replace('_', '-')}?" if near else ""
-        print(f"error: {message.replace('_', '-') if wrong else message}\nsee {self.prog} --help", file=sys.stderr)
+        print(
+            f"error: {message.replace('_', '-') if wrong else message}\nsee {self.prog.replace(' [options]', '')} --help",
+            file=sys.stderr,
+        )
         sys.exit(USER_ERROR)
 
 
@@ -60,7 +72,12 @@ def parser() -> ArgumentParser:
         sub = Parser(allow_abbrev=False, description=(function.__doc__ or "").split("\n")[0])
         if name == "train":
             sub.add_argument("--config", action=ActionConfigFile, help="YAML file with any of these options")
-        sub.add_function_arguments(function, as_group=False, as_positional=True)
+        # positional lists, which the signature alone cannot say
+        words = POSITIONAL.get(name)
+        if words is not None:
+            sub.add_argument(words[0], **words[1])
+        skip = {words[0]} if words is not None else set()
+        sub.add_function_arguments(function, as_group=False, as_positional=True, skip=skip)
         subcommands.add_subcommand(name, sub, help=(function.__doc__ or "").split("\n")[0])
     return made
 

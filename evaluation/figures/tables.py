@@ -70,7 +70,7 @@ def confusion(answers: Answers, run: Any) -> Any:
     table = table[order]
     made, axes = blank(0.45 * classes + 1.5, 0.38 * clusters + 1)
     axis = axes[0, 0]
-    axis.imshow(table, cmap="Blues", aspect="auto")
+    axis.imshow(table.numpy(), cmap="Blues", aspect="auto")
     dark = table.max() / 2
     if classes * clusters <= 900:
         for row in range(clusters):

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from evaluation.particles import Particles
 from evaluation.posterior.draws import is_data
-from evaluation.traces import PyroCallable, plates_of, pruned, sample_sites
+from evaluation.traces import Dreaming, PyroCallable, as_arguments, own_noise, plates_of, pruned, sample_sites
 from pyro_models.errors import EstimatorError, MetricError, OptionError
 
 #: 64 possible ranks, which fall into 2, 4, 8 or 16 equal bins
@@ -33,8 +33,8 @@ DRAWS = 63
 FEWEST_PER_BIN = 5
 #: more bins show nothing at usual numbers of simulations
 MOST_BINS = 20
-#: simulated sets of uniform ranks from which the simultaneous band is taken: its level is then good to about a percent
-BAND_SIMULATIONS = 2000
+#: simulated sets of uniform ranks from which the simultaneous band is taken: its level is then good to half a percent
+BAND_SIMULATIONS = 8000
 
 
 class Coverage(NamedTuple):
@@ -137,7 +137,7 @@ def simulation_based_calibration(
     """
     if simulations < 1 or draws < 1:
         raise OptionError(f"simulations={simulations}, draws={draws}: both have to be at least 1.")
-    with torch.random.fork_rng():
+    with own_noise(as_arguments(batch_args)):
         torch.manual_seed(seed)
         pair = Particles(model, guide, batch_args, max_plate_nesting)
         if not pair.latent:
@@ -151,7 +151,7 @@ def simulation_based_calibration(
 def _round(pair: Particles, places: dict[str, int], draws: int) -> dict[str, np.ndarray]:
     """One dreamt batch, ranked: ``{site: [batch, coordinate]}``."""
     with pair.evaluating():
-        dreamt = sample_sites(pruned(poutine.trace(poutine.uncondition(pair.model)).get_trace(*pair.args)))
+        dreamt = sample_sites(pruned(poutine.trace(Dreaming()(pair.model)).get_trace(*pair.args)))
     args = list(pair.args)
     for name, place in places.items():
         value = pair.by_plate(dreamt[name], dreamt[name]["value"], 1, False, pair.event_dim[name])[0]
@@ -200,12 +200,10 @@ def uniform_band(simulations: int, draws: int, level: float) -> Band:
     if not 0 < level < 1:
         raise OptionError(f"level is {level}; it is a probability, between 0 and 1.")
     points = (np.arange(draws) + 1) / (draws + 1)
-    random = np.random.default_rng(0)
-    tails = np.empty(BAND_SIMULATIONS)
-    for index in range(BAND_SIMULATIONS):
-        counts = np.bincount(random.integers(0, draws + 1, simulations), minlength=draws + 1).cumsum()[:-1]
-        lower, upper = binom.cdf(counts, simulations, points), binom.sf(counts - 1, simulations, points)
-        tails[index] = 2 * np.minimum(lower, upper).min()
+    ranks = np.random.default_rng(0).multinomial(simulations, np.full(draws + 1, 1 / (draws + 1)), BAND_SIMULATIONS)
+    counts = ranks.cumsum(1)[:, :-1]
+    tail = np.minimum(binom.cdf(counts, simulations, points), binom.sf(counts - 1, simulations, points))
+    tails = 2 * tail.min(1)
     pointwise = float(np.quantile(tails, 1 - level))
     lower = binom.ppf(pointwise / 2, simulations, points) / simulations
     upper = binom.isf(pointwise / 2, simulations, points) / simulations

@@ -14,7 +14,7 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from evaluation.particles import Particles, Pass
-from evaluation.traces import Site, plates_of, pruned, sample_sites, values_trace
+from evaluation.traces import Dreaming, Site, plates_of, pruned, sample_sites, values_trace
 
 
 @dataclass
@@ -89,7 +89,7 @@ def _summed_out_values(pair: Particles, run: Pass, values: dict[str, Tensor]) ->
 
 
 def _trace_model(pair: Particles, count: int, together: bool, values: dict[str, Tensor], uncondition: bool) -> Trace:
-    model = poutine.uncondition(pair.model) if uncondition else pair.model
+    model = Dreaming()(pair.model) if uncondition else pair.model
     model = pair.together(model, count) if together else model
     return pruned(poutine.trace(poutine.replay(model, trace=values_trace(values))).get_trace(*pair.args))
 

@@ -41,7 +41,7 @@ from evaluation.posterior.draws import Block, concatenate, is_data, plate_names,
 from evaluation.posterior.naming import OBSERVATION, AxisNames
 from evaluation.posterior.pareto import FEWEST_PARTICLES, pareto_k
 from evaluation.posterior.statistics import DEFAULT_STATISTICS, Statistic
-from evaluation.traces import Site, batch_for, sample_sites, split_pair
+from evaluation.traces import Site, batch_for, own_noise, sample_sites, split_pair
 from pyro_models.errors import OptionError
 
 if TYPE_CHECKING:
@@ -90,9 +90,10 @@ def to_inference_data(
         )
     statistics = DEFAULT_STATISTICS if summaries is None else dict(summaries)
     model, guide = split_pair(story_or_pair)
-    with torch.random.fork_rng():
+    args = batch_for(story_or_pair, batch)
+    with own_noise(args):
         torch.manual_seed(seed)
-        pair = Particles(model, guide, batch_for(story_or_pair, batch), max_plate_nesting)
+        pair = Particles(model, guide, args, max_plate_nesting)
         names = AxisNames(pair, dims, coords)
         builder = _Builder(pair, names, statistics, max_floats)
         chunk = max(1, CHUNK_FLOATS // max(1, builder.data_floats))

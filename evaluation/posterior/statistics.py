@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 Statistic = Callable[[Tensor], Tensor]
@@ -23,7 +23,7 @@ def contrast(values: Float[Tensor, "*batch pixel"]) -> Float[Tensor, "*batch"]:
     return values.double().std(-1, correction=0)
 
 
-def lit_pixels(values: Float[Tensor, "*batch pixel"]) -> Float[Tensor, "*batch"]:
+def lit_pixels(values: Float[Tensor, "*batch pixel"]) -> Int[Tensor, "*batch"]:
     """How many values exceed 0.5."""
     return (values > LIT).sum(-1)
 

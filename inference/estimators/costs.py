@@ -77,10 +77,6 @@ class Terms:
         parts = [sum_to(value, plates, target) for plates, value in self._by_plates.items()]
         return torch.as_tensor(sum(parts))
 
-    def total(self) -> Tensor:
-        """Every term once."""
-        return torch.as_tensor(sum(value.sum() for value in self._by_plates.values()))
-
 
 def downstream(model_trace: Trace, guide_trace: Trace, names: Iterable[str]) -> dict[str, Terms]:
     """The terms of the bound that each named guide site may have changed."""
@@ -115,7 +111,9 @@ def score(site: Site, target: Plates | None = None) -> Tensor:
 
 
 def bound(model_trace: Trace, guide_trace: Trace) -> Tensor:
-    """log p - log q, every term once."""
+    """log p - log q, every term once; leaves the log-probabilities in the traces."""
+    model_trace.compute_log_prob()
+    guide_trace.compute_log_prob()
     return model_trace.log_prob_sum() - guide_trace.log_prob_sum()
 
 
@@ -127,4 +125,3 @@ def pathwise_part(model_trace: Trace, guide_trace: Trace) -> Tensor:
         if name not in sampled:
             total = total - site["log_prob_sum"]
     return total
-

@@ -14,6 +14,7 @@ saturated logits give finite values and gradients.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pyro.distributions as dist
@@ -186,17 +187,22 @@ def logits_of(fn: Any) -> Tensor:
     return logits.expand(fn.batch_shape + event)
 
 
+def fold(fn: Any, at_base: Callable[[Any], Tensor]) -> Tensor:
+    """A density of the base distribution through ``Independent``, ``mask`` and ``expand``: ``[*batch_shape]``."""
+    if isinstance(fn, dist.Independent):
+        return sum_rightmost(fold(fn.base_dist, at_base), fn.reinterpreted_batch_ndims)
+    if isinstance(fn, dist.MaskedDistribution):
+        return fold(fn.base_dist, at_base) * fn._mask
+    if isinstance(fn, dist.ExpandedDistribution):
+        return fold(fn.base_dist, at_base).expand(fn.batch_shape)
+    return at_base(fn)
+
+
 def linear_log_prob(fn: Any, weights: Tensor) -> Tensor:
     """The log-probability of a discrete distribution, extended linearly to relaxed values: ``[*batch_shape]``."""
-    if isinstance(fn, dist.Independent):
-        return sum_rightmost(linear_log_prob(fn.base_dist, weights), fn.reinterpreted_batch_ndims)
-    if isinstance(fn, dist.MaskedDistribution):
-        return linear_log_prob(fn.base_dist, weights) * fn._mask
-    if isinstance(fn, dist.ExpandedDistribution):
-        return linear_log_prob(fn.base_dist, weights).expand(fn.batch_shape)
     family = family_of(fn)
     assert family is not None
-    return family.linear_log_prob(family.logits(fn), weights)
+    return fold(fn, lambda base: family.linear_log_prob(family.logits(base), weights))
 
 
 class Linear(dist.TorchDistribution):

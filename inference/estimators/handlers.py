@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from inference.estimators.base import PyroCallable, Site, trace_pair
+from inference.estimators.base import PyroCallable, Site
 from inference.estimators.discrete import Family, Linear, family_of, logits_of
 
 
@@ -37,35 +37,22 @@ class Draw:
         return cls(family, logits, leaf, noise, family.harden(family.perturb(leaf.detach(), noise)))
 
 
-@dataclass
-class RandomStream:
-    """Where the random stream stood around each site of the first pass, so that later passes meet the same noise.
+RandomState = tuple[Tensor, Tensor | None]
 
-    Common random numbers make the difference between two passes small: everything drawn from a reparameterised site,
-    and everything that networks draw (dropout), is the same function of the same numbers.
-    """
 
-    start: Any = None
-    before: dict[str, Any] = field(default_factory=dict)
-    after: dict[str, Any] = field(default_factory=dict)
+def read_random_state() -> RandomState:
+    """The state of the generators in use. They live on the host, also CUDA's: reading one does not wait for the device."""
+    return torch.get_rng_state(), torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
 
-    @staticmethod
-    def read() -> tuple[Tensor, Tensor | None]:
-        # Generators live on the host, also CUDA's: reading one does not wait for the device.
-        cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
-        return torch.get_rng_state(), cuda
 
-    @staticmethod
-    def write(state: tuple[Tensor, Tensor | None]) -> None:
-        torch.set_rng_state(state[0])
-        if state[1] is not None:
-            torch.cuda.set_rng_state(state[1])
+def write_random_state(state: RandomState) -> None:
+    torch.set_rng_state(state[0])
+    if state[1] is not None:
+        torch.cuda.set_rng_state(state[1])
 
 
 def _is_free_discrete(msg: Any) -> bool:
-    return (
-        not msg["done"] and not msg["is_observed"] and family_of(msg["fn"]) is not None and not msg["fn"].has_rsample
-    )
+    return not msg["done"] and not msg["is_observed"] and family_of(msg["fn"]) is not None and not msg["fn"].has_rsample
 
 
 class Choose(Messenger):
@@ -87,37 +74,41 @@ class Choose(Messenger):
             msg["done"] = True
 
 
-class Linearise(Messenger):
-    """Extends the log-probability of the named discrete sites linearly to relaxed values.
+class Replace(Messenger):
+    """Replaces the distribution of the named latent sites of a model by ``replace(site)``."""
 
-    ``weights`` holds, by name, where the log-probability is taken instead of at the value.
-    """
-
-    def __init__(self, names: set[str], weights: dict[str, Tensor] | None = None) -> None:
+    def __init__(self, names: set[str], replace: Callable[[Site], Any]) -> None:
         super().__init__()
-        self.names, self.weights = names, weights or {}
+        self.names, self.replace = names, replace
 
     def _pyro_sample(self, msg: Any) -> None:
         if msg["name"] in self.names and not msg["is_observed"] and family_of(msg["fn"]) is not None:
-            msg["fn"] = Linear(msg["fn"], self.weights.get(msg["name"]))
+            msg["fn"] = self.replace(msg)
 
 
 class Record(Messenger):
-    """First pass: draws every discrete site from recorded noise, and notes the random stream around every site."""
+    """First pass: draws every discrete site of a guide from noise that is kept, and notes all that later passes repeat.
 
-    def __init__(self, stream: RandomStream) -> None:
+    Kept by site, in order: its value, and where the random stream stood before and after it. With common random numbers
+    the difference between two passes is small: whatever is drawn at a reparameterised site, or inside a network
+    (dropout), is the same function of the same numbers.
+    """
+
+    def __init__(self) -> None:
         super().__init__()
-        self.stream = stream
         self.draws: dict[str, Draw] = {}
+        self.values: dict[str, Any] = {}
+        self.stream_before: dict[str, RandomState] = {}
+        self.stream_after: dict[str, RandomState] = {}
 
     def __enter__(self) -> Any:
-        self.stream.start = self.stream.read()
+        self.stream_start = read_random_state()
         return super().__enter__()
 
     def _pyro_sample(self, msg: Any) -> None:
         if msg["done"] or msg["is_observed"]:
             return
-        self.stream.before[msg["name"]] = self.stream.read()
+        self.stream_before[msg["name"]] = read_random_state()
         if _is_free_discrete(msg):
             family = family_of(msg["fn"])
             assert family is not None
@@ -126,52 +117,52 @@ class Record(Messenger):
             msg["value"], msg["done"] = family.decode(draw.hard), True
 
     def _pyro_post_sample(self, msg: Any) -> None:
-        if msg["name"] in self.stream.before:
-            self.stream.after[msg["name"]] = self.stream.read()
+        if msg["name"] in self.stream_before:
+            self.values[msg["name"]] = msg["value"]
+            self.stream_after[msg["name"]] = read_random_state()
 
 
 class Intervene(Messenger):
-    """Later pass: one discrete site takes another value, and everything after it follows from the same noise.
+    """Later pass: one discrete site takes another value, and everything after it follows from the noise of the first pass.
 
-    Sites that ran before it keep their values. Discrete sites after it take ``follow(family, logits, noise)``, whose default is
-    the hard value; continuous ones are drawn again with the noise of the first pass.
+    Sites that ran before it keep their values. Discrete sites after it are drawn from their noise under their new
+    logits: hard, or relaxed by ``relax(name, family, z)``. Continuous ones are drawn again from the same numbers.
     """
 
     def __init__(
         self,
+        record: Record,
         name: str,
         value: Tensor,
-        first: Trace,
-        draws: dict[str, Draw],
-        stream: RandomStream,
         relax: Callable[[str, Family, Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
-        self.name, self.value, self.first, self.draws, self.stream, self.relax = name, value, first, draws, stream, relax
-        order = list(first.nodes)
+        self.record, self.name, self.value, self.relax = record, name, value, relax
+        order = list(record.values)
         self.before = set(order[: order.index(name)])
         self.relaxed: set[str] = set()
 
     def __enter__(self) -> Any:
-        self.stream.write(self.stream.start)
+        write_random_state(self.record.stream_start)
         return super().__enter__()
 
     def _pyro_sample(self, msg: Any) -> None:
         name = msg["name"]
         if msg["done"] or msg["is_observed"]:
             return
-        if name in self.before and self.first.nodes[name]["type"] == "sample":
-            msg["value"], msg["done"] = self.first.nodes[name]["value"].detach(), True
+        if name in self.before:
+            value = self.record.values[name]
+            msg["value"], msg["done"] = value.detach() if isinstance(value, Tensor) else value, True
         elif name == self.name:
             self._set(msg, self.value)
         elif _is_free_discrete(msg):
             family, logits = family_of(msg["fn"]), logits_of(msg["fn"])
             assert family is not None
-            noise = self.draws[name].noise if name in self.draws else family.noise(logits)
-            z = family.perturb(logits, noise)
+            draw = self.record.draws.get(name)
+            z = family.perturb(logits, family.noise(logits) if draw is None else draw.noise)
             self._set(msg, family.decode(family.harden(z)) if self.relax is None else self.relax(name, family, z))
-        elif name in self.stream.before:
-            self.stream.write(self.stream.before[name])
+        elif name in self.record.stream_before:
+            write_random_state(self.record.stream_before[name])
 
     def _set(self, msg: Any, value: Tensor) -> None:
         if self.relax is not None:
@@ -180,31 +171,20 @@ class Intervene(Messenger):
         msg["value"], msg["done"] = value, True
 
     def _pyro_post_sample(self, msg: Any) -> None:
-        if msg["name"] in self.stream.after:
-            self.stream.write(self.stream.after[msg["name"]])
-
-
-def first_pass(
-    model: PyroCallable, guide: PyroCallable, args: Any, kwargs: Any
-) -> tuple[Trace, Trace, dict[str, Draw], RandomStream]:
-    """Runs the pair on hard values from recorded noise."""
-    stream = RandomStream()
-    record = Record(stream)
-    model_trace, guide_trace = trace_pair(model, record(guide), args, kwargs)
-    return model_trace, guide_trace, record.draws, stream
+        if msg["name"] in self.record.stream_after:
+            write_random_state(self.record.stream_after[msg["name"]])
 
 
 def second_pass(
     model: PyroCallable, guide: PyroCallable, args: Any, kwargs: Any, intervene: Intervene
 ) -> tuple[Trace, Trace]:
-    """Runs the pair with one site changed; the random stream ends where it stood."""
-    end = intervene.stream.read()
+    """Runs the pair with one site changed, log-probabilities included; the random stream is left where it was."""
+    end = read_random_state()
     guide_trace = poutine.trace(intervene(guide)).get_trace(*args, **kwargs)
-    linear = Linearise(intervene.relaxed)
+    linear = Replace(intervene.relaxed, lambda site: Linear(site["fn"]))
     model_trace = poutine.trace(linear(poutine.replay(model, trace=guide_trace))).get_trace(*args, **kwargs)
-    intervene.stream.write(end)
-    pruned = poutine.util.prune_subsample_sites
-    model_trace, guide_trace = pruned(model_trace), pruned(guide_trace)
+    write_random_state(end)
+    model_trace, guide_trace = map(poutine.util.prune_subsample_sites, (model_trace, guide_trace))
     model_trace.compute_log_prob()
     guide_trace.compute_log_prob()
     return model_trace, guide_trace

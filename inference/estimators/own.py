@@ -15,7 +15,7 @@ from pyro.poutine import Trace
 from torch import Tensor, nn
 
 from inference.estimators.base import Site, latent_sites, sample_sites
-from inference.estimators.costs import plate_shape, plates_of
+from inference.estimators.costs import Plates, plate_shape, plates_of
 from inference.estimators.discrete import family_of
 from pyro_models.errors import EstimatorError
 
@@ -42,6 +42,11 @@ class Replicas:
             f"replicas='{self.plate}' names no plate of the site '{site['name']}' (its plates: "
             f"{', '.join(frame.name for frame in plates_of(site)) or 'none'}); leave replicas out unless the runs are in a plate."
         )
+
+    def plates(self, site: Site) -> Plates:
+        """The replicas' plate alone, or no plate."""
+        self.dim(site)
+        return frozenset(frame for frame in plates_of(site) if frame.name == self.plate)
 
     def count(self, site: Site) -> int:
         """How many replicas there are."""

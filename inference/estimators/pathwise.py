@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from pyro.distributions.util import scale_and_mask
-from pyro.poutine.messenger import Messenger
-from pyro.poutine.util import site_is_subsample
-from pyro.util import check_model_guide_match
+from pyro.poutine import Trace
 from torch import Tensor
-from torch.distributions import kl_divergence
 
-from inference.estimators.base import Estimator, PyroCallable, latent_sites, trace_pair
-from pyro_models.errors import EstimatorError
-
-Site = dict[str, Any]
+from inference.estimators.base import Estimator, PyroCallable
+from inference.estimators.costs import bound
+from inference.estimators.requirements import require_matching, require_reparameterised
 
 
 class Pathwise(Estimator):
@@ -26,120 +20,19 @@ class Pathwise(Estimator):
     .. math:: \nabla E_{q_\phi(z|x)}[\log p(x,z) - \log q_\phi(z|x)]
               = E_\epsilon[\nabla (\log p(x,z) - \log q_\phi(z|x))|_{z=g_\phi(\epsilon,x)}].
 
-    Where torch knows :math:`KL(q \| p)` of a site in closed form, and the model draws the site from causes that the guide
-    has drawn before it, the closed form takes the place of the sampled difference: the same expectation, less noise.
-    ``analytic_kl=False`` samples every term and gives the numbers of ``pyro.infer.Trace_ELBO``.
+    The same numbers as ``pyro.infer.Trace_ELBO`` on such guides, without its device synchronisations.
     """
 
     citation = (
-        "@inproceedings{kingma2014vae,\n  title={Auto-Encoding Variational {B}ayes},\n"
-        "  author={Kingma, Diederik P. and Welling, Max},\n  booktitle={International Conference on Learning "
-        "Representations},\n  year={2014}\n}"
+        "@inproceedings{kingma2014vae, title={Auto-Encoding Variational {B}ayes}, "
+        "author={Kingma, Diederik P. and Welling, Max}, booktitle={ICLR}, year={2014}}"
     )
 
-    def __init__(
-        self,
-        num_particles: int = 1,
-        max_plate_nesting: int | None = None,
-        learning_rate: float = 1e-3,
-        analytic_kl: bool = True,
-    ) -> None:
-        super().__init__(num_particles, max_plate_nesting, learning_rate)
-        self.analytic_kl = analytic_kl
-        self.closed_form: frozenset[str] | None = None
-
-    def prepare(self, model: PyroCallable, guide: PyroCallable, *args: Any, **kwargs: Any) -> None:
-        if self.closed_form is not None:
-            return
-        super().prepare(model, guide, *args, **kwargs)
-        with torch.no_grad(), torch.random.fork_rng():
-            model_trace, guide_trace = trace_pair(model, guide, args, kwargs)
-        check_model_guide_match(model_trace, guide_trace, self.max_plate_nesting)
-        drawn, causes = latent_sites(guide_trace), latent_sites(model_trace)
-        for name, site in drawn.items():
-            if not site["fn"].has_rsample:
-                raise EstimatorError(
-                    f"the pathwise estimator needs reparameterised guide sites, but '{name}' is "
-                    f"{type(site['fn']).__name__} of shape {tuple(site['value'].shape)}; "
-                    f"use estimator='exact' (enumeration) or another one for discrete sites."
-                )
-        for name, site in causes.items():
-            if name not in drawn:
-                raise EstimatorError(
-                    f"the model site '{name}' ({type(site['fn']).__name__}) is not in the guide; sample it in the guide, "
-                    f"or use estimator='exact', which sums over it if it is discrete."
-                )
-        closed = [name for name in drawn if name in causes and _has_closed_form(drawn[name], causes[name])]
-        if not self.analytic_kl or not _causes_come_first(list(causes), list(drawn)):
-            closed = []
-        self.closed_form = frozenset(closed)
+    def check(self, model_trace: Trace, guide_trace: Trace) -> None:
+        require_reparameterised(
+            self, guide_trace, "use estimator='exact' (enumeration) or another one for discrete sites."
+        )
+        require_matching(self, model_trace, guide_trace)
 
     def differentiable_loss(self, model: PyroCallable, guide: PyroCallable, *args: Any, **kwargs: Any) -> Tensor:
-        if self.closed_form is None:
-            self.prepare(model, guide, *args, **kwargs)
-        assert self.closed_form is not None
-        if self.num_particles > 1:
-            model = self._vectorized_num_particles(model)
-            guide = self._vectorized_num_particles(guide)
-        drawn, told = Record(), Record()
-        with drawn:
-            guide(*args, **kwargs)
-        told.values = drawn.sites
-        with told:
-            model(*args, **kwargs)
-        loss: Any = 0.0
-        for name, site in told.sites.items():
-            if name in self.closed_form:
-                loss = loss + scaled(kl_divergence(drawn.sites[name]["fn"], site["fn"]), site).sum()
-            else:
-                loss = loss - scaled(site["fn"].log_prob(site["value"]), site).sum()
-        for name, site in drawn.sites.items():
-            if name not in self.closed_form:
-                loss = loss + scaled(site["fn"].log_prob(site["value"]), site).sum()
-        return loss / self.num_particles
-
-
-class Record(Messenger):
-    """Keeps the sample sites of a program, and replays the ``values`` it is given: a trace without its bookkeeping."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sites: dict[str, Site] = {}
-        self.values: dict[str, Site] = {}
-
-    def _pyro_sample(self, message: Any) -> None:
-        if not message["is_observed"] and message["name"] in self.values:
-            message["value"] = self.values[message["name"]]["value"]
-            message["done"] = True
-
-    def _pyro_post_sample(self, message: Any) -> None:
-        if not site_is_subsample(message):
-            self.sites[message["name"]] = message
-
-
-def scaled(terms: Tensor, site: Site) -> Tensor:
-    """Log probabilities (or divergences) of a site with its ``poutine.scale`` and ``poutine.mask`` applied."""
-    if site["mask"] is None and isinstance(site["scale"], float | int) and site["scale"] == 1.0:
-        return terms
-    return scale_and_mask(terms, site["scale"], site["mask"])
-
-
-def _has_closed_form(drawn: Site, cause: Site) -> bool:
-    """The divergence exists and both programs scale and mask the site alike."""
-    same = drawn["mask"] is cause["mask"] and _same_scale(drawn["scale"], cause["scale"])
-    try:
-        kl_divergence(drawn["fn"], cause["fn"])
-    except NotImplementedError:
-        return False
-    return same
-
-
-def _same_scale(a: Any, b: Any) -> bool:
-    return bool(torch.as_tensor(a).eq(torch.as_tensor(b)).all())
-
-
-def _causes_come_first(causes: list[str], drawn: list[str]) -> bool:
-    """The model draws the guide's sites in the guide's order, so no prior looks at a later draw of the guide."""
-    return [name for name in causes if name in drawn] == [name for name in drawn if name in causes]
-
-
+        return -bound(*self._get_vectorized_trace(model, guide, args, kwargs)) / self.num_particles

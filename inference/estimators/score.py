@@ -38,12 +38,9 @@ class ScoreFunction(Estimator):
         elbo = bound(model_trace, guide_trace) / self.num_particles
         if not torch.is_grad_enabled():
             return -elbo
-        guide_trace.compute_log_prob()
         sites = score_sites(guide_trace)
         scales = {name: subsampling_scale(plates_of(site)) for name, site in sites.items()}
-        signals = {
-            name: signal / scales[name] for name, signal in learning_signals(model_trace, guide_trace).items()
-        }
+        signals = {name: signal / scales[name] for name, signal in learning_signals(model_trace, guide_trace).items()}
         baselines, own_loss = self.baselines(signals, model_trace, guide_trace)
         surrogate = pathwise_part(model_trace, guide_trace)
         for name, site in sites.items():

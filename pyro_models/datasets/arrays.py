@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 
 def npz(path: str | Path) -> Data:
-    """The arrays of an ``.npz`` file as fields: ``x``, and ``label``, ``factors``, ``mask`` or any other where "
-    "they are there.
+    """The arrays of an ``.npz`` file as fields: ``x``, and ``label``, ``factors``, ``mask`` or any other.
 
     See :func:`pyro_models.datasets.as_data` for what becomes of the types. Arrays of Python objects are not opened.
     """

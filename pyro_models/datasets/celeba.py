@@ -31,9 +31,9 @@ def celeba(
     stream: bool = True,
     workers: int = 0,
 ) -> Parts:
-    """CelebA in its official parts: ``x [N, 3, 64, 64]`` bytes from the middle square, ``factors [N, 40]`` the "
-    "attributes, 0 or 1.
+    """CelebA in its official parts.
 
+    ``x [N, 3, 64, 64]``: bytes from the middle square of each picture; ``factors [N, 40]``: the attributes, 0 or 1.
     ``workers``: processes that read ahead; ``stream=False`` reads a part that fits into memory at once.
     """
     base, reader = data_root(root), torchvision().datasets.CelebA

@@ -129,8 +129,7 @@ class Data:
 
 
 class Splits(NamedTuple):
-    """Three disjoint parts: gradients see ``train``, choices are made on ``validation``, numbers are reported on
-    ``test``."""
+    """Disjoint parts: gradients see ``train``, choices are made on ``validation``, numbers are reported on ``test``."""
 
     train: Data
     validation: Data
@@ -140,8 +139,7 @@ class Splits(NamedTuple):
 def batch_order(
     length: int, size: int, seed: int, first_step: int = 0, device: torch.device | str = "cpu"
 ) -> Iterator[Tensor]:
-    """The indices of batch ``first_step`` and all that follow: a fresh permutation per epoch, moved to the device
-    once."""
+    """The indices of batch ``first_step`` and of all that follow: slices of one permutation per epoch."""
     per_epoch = length // size
     epoch, position = divmod(first_step, per_epoch)
     while True:
@@ -170,8 +168,10 @@ def check_batch_size(size: int, length: int, name: str) -> None:
 
 
 def check_finite(values: Tensor, field: str, name: str, rows: Tensor | None = None) -> None:
-    """Refuses NaN and infinity, naming the first bad datum; ``rows`` are the data's numbers where they are not 0,
-    1, ..."""
+    """Refuses NaN and infinity, naming the first bad datum.
+
+    ``rows``: the numbers of the data in the whole set where they are not 0, 1, ...
+    """
     if not (values.is_floating_point() or values.is_complex()) or values.numel() == 0:
         return
     # Least and largest value carry every NaN and infinity: one pass and no mask, then a search only when there is one.

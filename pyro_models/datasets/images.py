@@ -83,7 +83,7 @@ def unreadable(path: Path, error: Exception) -> DataError:
 
 def pair(size: int | Sequence[int]) -> tuple[int, int]:
     """``(height, width)`` from a side or a pair."""
-    numbers = (size, size) if isinstance(size, int) else tuple(size)
+    numbers = tuple(size) if isinstance(size, Sequence) else (size, size)
     if len(numbers) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in numbers):
         raise OptionError(
             f"image_size={size!r} is neither a side nor (height, width) in pixels, such as 32 or (32, 48)."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def obtain(name: str, root: Path, files: Sequence[str], download: bool, fetch: C
         try:
             root.mkdir(parents=True, exist_ok=True)
             fetch()
-        except (OSError, RuntimeError, ImportError, ValueError) as error:
+        except (OSError, HTTPException, RuntimeError, ImportError, ValueError) as error:
             raise DataError(
                 f"{name} could not be downloaded into {root}: {str(error).strip() or type(error).__name__}; try "
                 f"again, or get the files on another machine and put {_some(files)} under a folder given by "

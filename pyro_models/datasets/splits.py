@@ -2,7 +2,7 @@
 
 A part is drawn in two moves: the data are put in a random order (a function of the seed alone), sorted by label where
 there are labels, and every ``n / count``-th one is taken. Each class is thus represented in proportion, to within one
-datum.
+datum, and each datum has the same chance.
 """
 
 from __future__ import annotations
@@ -103,8 +103,7 @@ def _divide(data: Data, count: int, seed: int, role: int) -> tuple[Data, Data]:
 
 
 def draw(total: int, count: int, seed: int, labels: Tensor | None = None) -> Tensor:
-    """``count`` of ``total`` indices, chosen by seed; with integer labels every class in proportion, to within one
-    datum."""
+    """``count`` of ``total`` indices, chosen by seed; with whole-number labels every class in proportion."""
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(total, generator=generator)
     if labels is not None and labels.ndim == 1 and not labels.is_floating_point():

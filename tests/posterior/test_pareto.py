@@ -1,7 +1,7 @@
 """k-hat of the guide: against arviz, and against what is known of Gaussian guides.
 
-For a Gaussian guide of width w (in units of the posterior's standard deviation) the weights have a tail of shape 1 - w^2:
-their moment of order r is finite if and only if r (1 - w^2) < 1.
+For a Gaussian guide of width w (in units of the posterior's standard deviation) the weights have a tail of shape
+1 - w^2: their moment of order r is finite if and only if r (1 - w^2) < 1.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ def k_of(width, shift=0.0, particles=4000, data=8):
     return pareto_k(log_weights(story.model, story.guide, story.dream(data), particles))
 
 
+@pytest.mark.skipif(not hasattr(az, "psislw"), reason="arviz 1.x has no psislw to compare with")
 @settings(deadline=None, max_examples=15)
 @given(seed=st.integers(0, 10_000), count=st.integers(30, 2000), spread=st.floats(0.05, 6.0))
 def test_same_numbers_as_arviz(seed, count, spread):

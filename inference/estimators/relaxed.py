@@ -1,0 +1,107 @@
+"""What the estimators with relaxed or straight-through values share: one pass on values that gradients flow through."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.poutine import Trace
+from torch import Tensor
+
+from inference.estimators.base import Estimator, PyroCallable, Site, score_sites
+from inference.estimators.costs import bound
+from inference.estimators.discrete import Family, Linear, family_of
+from inference.estimators.handlers import Choose, Replace
+from inference.estimators.requirements import require_families, require_matching, require_sampled
+from pyro_models.errors import EstimatorError
+
+NO_INDEX = "an index has no values in between: sample a OneHotCategorical, or use 'rloo', 'relax' or 'exact'."
+
+
+class Temperature(torch.nn.Module):
+    """A temperature that may fall geometrically from ``start`` to ``end`` over training; a buffer, so that a step reads no host."""
+
+    value: Tensor
+
+    def __init__(self, start: float, end: float | None = None) -> None:
+        super().__init__()
+        self.start, self.end = check_temperature(start), check_temperature(start if end is None else end)
+        self.register_buffer("value", torch.tensor(self.start))
+
+    def at(self, progress: float) -> None:
+        if self.end != self.start:
+            self.value.fill_(self.start * (self.end / self.start) ** progress)
+
+
+def check_temperature(temperature: float) -> float:
+    """Refuses temperatures that are not positive."""
+    if not temperature > 0:
+        raise EstimatorError(
+            f"temperature is {temperature}; it must be positive (2/3 to 1 is usual; the smaller, the less bias and the "
+            f"more variance)."
+        )
+    return float(temperature)
+
+
+class Relaxed(Estimator):
+    r"""The pathwise gradient through a stand-in for every discrete value.
+
+    The log-probabilities of the discrete sites enter in expectation, :math:`\sum_k q_k (\log p_k - \log q_k)`: their KL term is exact,
+    and only what depends on their values is relaxed. A subclass says what a site's value is.
+
+    Args:
+        temperature: of the relaxation, positive.
+        final_temperature: reached geometrically at the end of training; None keeps it.
+    """
+
+    unbiased = False
+
+    def __init__(
+        self,
+        temperature: float = 2 / 3,
+        final_temperature: float | None = None,
+        num_particles: int = 1,
+        max_plate_nesting: int | None = None,
+    ) -> None:
+        super().__init__(num_particles, max_plate_nesting)
+        self.temperature = Temperature(temperature, final_temperature)
+
+    def at(self, progress: float) -> None:
+        self.temperature.at(progress)
+
+    def check(self, model_trace: Trace, guide_trace: Trace) -> None:
+        require_sampled(self, guide_trace)
+        require_families(self, guide_trace, ("one-hot", "bits"), NO_INDEX)
+        require_matching(self, model_trace, guide_trace)
+        require_same_families(self, model_trace, guide_trace)
+
+    def stand_in(self, family: Family, logits: Tensor) -> Tensor:
+        """The value of a discrete site, differentiable in its logits."""
+        raise NotImplementedError(f"{type(self).__name__} has no stand_in(...)")
+
+    def differentiable_loss(self, model: PyroCallable, guide: PyroCallable, *args: Any, **kwargs: Any) -> Tensor:
+        model, guide = self._vectorized_num_particles(model), self._vectorized_num_particles(guide)
+        weights: dict[str, Tensor] = {}
+
+        def choose(site: Site, family: Family, logits: Tensor) -> Tensor:
+            weights[site["name"]] = family.probabilities(logits)
+            site["fn"] = Linear(site["fn"], weights[site["name"]])
+            return self.stand_in(family, logits)
+
+        guide_trace = poutine.trace(Choose(choose)(guide)).get_trace(*args, **kwargs)
+        linear = Replace(set(weights), lambda site: Linear(site["fn"], weights[site["name"]]))
+        model_trace = poutine.trace(linear(poutine.replay(model, trace=guide_trace))).get_trace(*args, **kwargs)
+        model_trace, guide_trace = map(poutine.util.prune_subsample_sites, (model_trace, guide_trace))
+        return -bound(model_trace, guide_trace) / self.num_particles
+
+
+def require_same_families(estimator: Estimator, model_trace: Trace, guide_trace: Trace) -> None:
+    """A relaxed value is scored by the model's distribution, which must be of the same family as the guide's."""
+    for name, site in score_sites(guide_trace).items():
+        other = model_trace.nodes.get(name)
+        if other is not None and family_of(other["fn"]) is not family_of(site["fn"]):
+            raise EstimatorError(
+                f"the site '{name}' is {type(site['fn']).__name__} in the guide and {type(other['fn']).__name__} in the "
+                f"model; estimator '{estimator.label}' relaxes it and needs the same distribution in both."
+            )
