@@ -99,6 +99,11 @@ class _Chain:
         with torch.no_grad():
             sites = sample_sites(next(pair.passes(1)).guide)
         for name in pair.latent:
+            if name not in pair.dry_run:
+                raise EstimatorError(
+                    f"annealing moves the model's own sites, but the guide draws '{name}' on the way to them; "
+                    f"write a guide that samples the model's sites directly, or use iwae(...)."
+                )
             if sites[name]["fn"].support.is_discrete:
                 raise EstimatorError(
                     f"annealing moves draws along gradients, but the guide site '{name}' is discrete; "

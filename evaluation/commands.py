@@ -170,10 +170,10 @@ def evaluate(
         limit: use only so many data.
         data_root: folder that holds the dataset now, if it moved.
     """
-    from evaluation.evaluate import evaluate as measure
+    from evaluation.measure import evaluate as measured
 
     opened = open_run(run, data_root)
-    print_metrics(measure(opened, split=split, metrics=listed(metrics), limit=limit), opened.name)
+    print_metrics(measured(opened, split=split, metrics=listed(metrics), limit=limit), opened.name)
 
 
 def report(run: str, split: Literal["train", "validation", "test"] = "test", data_root: str | None = None) -> None:
@@ -217,14 +217,14 @@ def posterior(run: str, draws: int = 200, limit: int = 200, split: str = "test",
     """
     import torch
 
-    from evaluation.evaluate import choose_split
+    from evaluation.answers import Answers
+    from evaluation.measure import choose_split
     from evaluation.posterior import save_netcdf, to_inference_data
-    from pyro_models.story import batch_arguments
 
     opened = open_run(run, data_root)
     data = choose_split(opened.data(), split).take(slice(0, limit))
     torch.manual_seed(0)
-    batch = batch_arguments(opened.story, data.batch(slice(0, limit)))
+    batch = data.to(Answers(opened.story, data).device).batch(slice(0, limit))
     path = opened.file("posterior.nc")
     save_netcdf(to_inference_data(opened.story, batch, draws=draws), path)
     print(f"posterior: {path} (arviz.from_netcdf opens it)")

@@ -47,8 +47,9 @@ from evaluation.traces import (
 )
 from pyro_models.errors import EstimatorError, OptionError
 
-#: floats of the first batch field, times particles, in one vectorised pass; 16 M keep a pass well below a gigabyte
-CHUNK_FLOATS = 1 << 24
+#: floats of the first batch field, times particles, in one vectorised pass: convolutional stages hold some thirty times
+#: as many, so that 4 M keep a pass below a gigabyte
+CHUNK_FLOATS = 1 << 22
 #: draws of the trial that decides whether a pair vectorises; more than one, or a mixed-up dimension could not show
 TRIAL_PARTICLES = 2
 #: the trial and single runs differ by float32 round-off in sums over pixels; a mixed-up dimension gives far more
@@ -281,7 +282,7 @@ class Particles:
         return pruned(poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*self.args))
 
     def _density(self, run: Pass, trace: Trace, without: Collection[str] = ()) -> Tensor:
-        """A trace's log-density by particle and datum (by particle only, ``[particle, 1]``, for a pair with global sites)."""
+        """A trace's log-density by particle and datum; ``[particle, 1]`` in all for a pair with global sites."""
         size = self.data_plate.size if self.data_plate else 1
         if all(name in without for name in sample_sites(trace)):
             reference = next((a for a in self.args if isinstance(a, Tensor) and a.is_floating_point()), torch.zeros(()))

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from evaluation.evaluate import evaluate
+from evaluation.measure import evaluate
 from evaluation.experiments import EXPERIMENTS
 from inference.checkpoint import write_atomically
 from inference.device import choose_device

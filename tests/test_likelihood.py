@@ -353,5 +353,13 @@ def test_bad_input_is_refused():
     discrete = Mixture(collapsed=False)
     with pytest.raises(EstimatorError, match="'c' is discrete"):
         annealed_importance(discrete.model, discrete.guide, discrete.dream(3))
+
+    def auxiliary(x):
+        with pyro.plate("data", len(x), dim=-1):
+            u = pyro.sample("u", dist.Normal(torch.zeros(2), 1.0).to_event(1), infer={"is_auxiliary": True})
+            pyro.sample("z", dist.Delta(u, event_dim=1))
+
+    with pytest.raises(EstimatorError, match="draws 'u' on the way"):
+        annealed_importance(story.model, auxiliary, x)
     with pytest.raises(EstimatorError, match="no latent site to anneal"):
         annealed_importance(poutine.block(story.model, hide=["z"]), lambda x: None, x)

@@ -47,8 +47,8 @@ from pyro_models.errors import OptionError
 if TYPE_CHECKING:
     import xarray
 
-#: numbers stored per group before draws are thinned: 20 million float32 are 80 MB on disk before compression
-MAX_FLOATS = 20_000_000
+#: numbers stored per group before draws are thinned: room for 200 draws of 200 images of 28 pixels, 128 MB uncompressed
+MAX_FLOATS = 32_000_000
 
 Arrays = dict[str, tuple[list[str], np.ndarray]]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -15,12 +16,12 @@ LIT = 0.5
 
 def mean_intensity(values: Float[Tensor, "*batch pixel"]) -> Float[Tensor, "*batch"]:
     """Average over the datum."""
-    return values.double().mean(-1)
+    return values.mean(-1, dtype=torch.float64)
 
 
 def contrast(values: Float[Tensor, "*batch pixel"]) -> Float[Tensor, "*batch"]:
     """Standard deviation over the datum: a model that dreams blurred images gives too little of it."""
-    return values.double().std(-1, correction=0)
+    return (values if values.is_floating_point() else values.float()).std(-1, correction=0)
 
 
 def lit_pixels(values: Float[Tensor, "*batch pixel"]) -> Int[Tensor, "*batch"]:

@@ -11,7 +11,7 @@ import yaml
 
 from evaluation.answers import Answers
 from evaluation.cite import cite
-from evaluation.evaluate import choose_split, evaluate
+from evaluation.measure import choose_split, evaluate
 from evaluation.figures import draw
 from inference.checkpoint import write_atomically
 from inference.run import Run

@@ -1,7 +1,8 @@
 """What every gradient estimator shares: a ``pyro.infer.ELBO`` that is also a torch module.
 
-As an ``ELBO`` it serves stock ``SVI`` (``loss_and_grads``) and the ELBO module (``differentiable_loss``); as a module it owns
-its baselines, temperatures and surrogates, which have a learning rate of their own and are saved with the run.
+As an ``ELBO`` it serves stock ``SVI`` (``loss_and_grads``) and the ELBO module (``differentiable_loss``); as a module
+it owns its baselines, temperatures and surrogates, which have a learning rate of their own and are saved with the
+run.
 
 Conventions: losses are sums over the batch (Pyro's own), minus the ELBO; ``differentiable_loss`` has the value of the
 estimate and the gradient of the surrogate. Nothing in the fast path waits for the device.
@@ -63,8 +64,8 @@ class Estimator(ELBO, nn.Module):
     def prepare(self, model: PyroCallable, guide: PyroCallable, *args: Any, **kwargs: Any) -> None:
         """Looks at the pair once, with a batch: refuses what cannot be done and builds the estimator's own parameters.
 
-        Idempotent, and the random stream is left where it was. ``fit`` calls it before the optimiser is made; under stock
-        ``SVI`` the first loss calls it.
+        Idempotent, and the random stream is left where it was. ``fit`` calls it before the optimiser is made; under
+        stock ``SVI`` the first loss calls it.
         """
         if self._prepared:
             return

@@ -20,9 +20,10 @@ from inference.estimators.relaxed import Relaxed, check_temperature
 class Concrete(Relaxed):
     r"""The pathwise gradient of a relaxed model, :math:`v = \mathrm{softmax}((l + g) / \tau)` in place of b.
 
-    Without ``prior_temperature`` only the value is relaxed: the KL term is that of the discrete distributions (Jang et al.), and the gradient
-    tends to the exact one as the temperature falls. With it, both guide and model have Concrete densities on the simplex, each with its own
-    temperature (Maddison et al.): a bound of another, relaxed model. Densities are taken at log v, so that saturated logits stay finite.
+    Without ``prior_temperature`` only the value is relaxed: the KL term is that of the discrete distributions (Jang
+    et al.), and the gradient tends to the exact one as the temperature falls. With it, both guide and model have
+    Concrete densities on the simplex, each with its own temperature (Maddison et al.): a bound of another, relaxed
+    model. Densities are taken at log v, so that saturated logits stay finite.
 
     Args:
         temperature, final_temperature: of the guide's relaxation.
@@ -30,7 +31,8 @@ class Concrete(Relaxed):
     """
 
     citation = (
-        "@inproceedings{maddison2017concrete,\n  title={The {C}oncrete Distribution: A Continuous Relaxation of Discrete Random "
+        "@inproceedings{maddison2017concrete,\n  title={The {C}oncrete Distribution: A Continuous Relaxation of "
+        "Discrete Random "
         "Variables},\n  author={Maddison, Chris J. and Mnih, Andriy and Teh, Yee Whye},\n  booktitle={International "
         "Conference on Learning Representations},\n  year={2017}\n}"
     )
@@ -77,8 +79,8 @@ class ConcreteDensity(dist.TorchDistribution):
 
     .. math:: \log p(y) = \log \Gamma(K) + (K - 1) \log \tau + \sum_k (l_k - \tau y_k) - K\, \mathrm{logsumexp}_k(l_k - \tau y_k)
 
-    with y normalised, and for bits :math:`\log \tau + (l - \tau y) - 2\, \mathrm{softplus}(l - \tau y)`. The factor from y to the simplex is the
-    same in guide and model and is left out of both.
+    with y normalised, and for bits :math:`\log \tau + (l - \tau y) - 2\, \mathrm{softplus}(l - \tau y)`. The factor
+    from y to the simplex is the same in guide and model and is left out of both.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}

@@ -41,12 +41,13 @@ class ControlVariate(Estimator):
 
     .. math:: g = (f - c(\tilde z)) \nabla_l \log q(b) + \nabla_l c(z) - \nabla_l c(\tilde z)
 
-    has the mean of the exact gradient whatever the function c, because :math:`\tilde z` given b, averaged over b, is z. Sites
-    are treated one at a time: with earlier sites at their hard values and later ones following from the relaxed one by the same
-    noise, so that sites in sequence stay unbiased.
+    has the mean of the exact gradient whatever the function c, because :math:`\tilde z` given b, averaged over b, is
+    z. Sites are treated one at a time: with earlier sites at their hard values and later ones following from the
+    relaxed one by the same noise, so that sites in sequence stay unbiased.
 
     g is put in at the logits; model and guide receive nothing else from the relaxed passes. The parameters of c follow
-    the gradient of :math:`\|g\|^2`, whose mean is the variance up to a constant. A decaying average a of f is part of every c.
+    the gradient of :math:`\|g\|^2`, whose mean is the variance up to a constant. A decaying average a of f is part of
+    every c.
 
     Attributes:
         log_temperatures: by site, learned.

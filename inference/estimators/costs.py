@@ -7,11 +7,12 @@ For a guide site i that is sampled without reparameterisation,
 where f_i may leave out every term of :math:`f = \sum_j \log p_j - \sum_j \log q_j` that was fixed before i was drawn:
 
 * :math:`\log q_j` of guide sites that ran before i;
-* :math:`\log p_j` of model sites that ran before the first model site whose value comes from i or from later in the guide. (It is not
-  enough that j itself precedes i in both: when the two run in different orders, the parents of j may come after i.)
+* :math:`\log p_j` of model sites that ran before the first model site whose value comes from i or from later in the
+  guide. (It is not enough that j itself precedes i in both: when the two run in different orders, the parents of j
+  may come after i.)
 
-Only the order of the sites in the two traces is read, so Python control flow, in-place writes and indexing by samples are all
-allowed. The terms are summed to the plates of i, because plates are independent.
+Only the order of the sites in the two traces is read, so Python control flow, in-place writes and indexing by samples
+are all allowed. The terms are summed to the plates of i, because plates are independent.
 """
 
 from __future__ import annotations

@@ -19,13 +19,16 @@ class DisARM(Estimator):
 
     .. math:: g = \tfrac12\,(f(b) - f(\tilde b))\,(-1)^{\tilde b}\, 1[b \ne \tilde b]\, \sigma(|l|).
 
-    All bits of a site flip together. Sites are treated one at a time: earlier sites keep their values, later ones are drawn again from the
-    same noise. A step runs the pair n + 1 times for n sites, once with gradients. Nothing to tune, no parameters.
+    All bits of a site flip together. Sites are treated one at a time: earlier sites keep their values, later ones are
+    drawn again from the same noise. A step runs the pair n + 1 times for n sites, once with gradients. Nothing to
+    tune, no parameters.
     """
 
     citation = (
-        "@inproceedings{dong2020disarm,\n  title={{DisARM}: An Antithetic Gradient Estimator for Binary Latent Variables},\n"
-        "  author={Dong, Zhe and Mnih, Andriy and Tucker, George},\n  booktitle={Advances in Neural Information Processing "
+        "@inproceedings{dong2020disarm,\n  title={{DisARM}: An Antithetic Gradient Estimator for Binary Latent "
+        "Variables},\n"
+        "  author={Dong, Zhe and Mnih, Andriy and Tucker, George},\n  booktitle={Advances in Neural Information "
+        "Processing "
         "Systems},\n  year={2020}\n}"
     )
 
@@ -70,8 +73,10 @@ class ARM(DisARM):
     """
 
     citation = (
-        "@inproceedings{yin2019arm,\n  title={{ARM}: Augment-{REINFORCE}-Merge Gradient for Stochastic Binary Networks},\n"
-        "  author={Yin, Mingzhang and Zhou, Mingyuan},\n  booktitle={International Conference on Learning Representations},\n"
+        "@inproceedings{yin2019arm,\n  title={{ARM}: Augment-{REINFORCE}-Merge Gradient for Stochastic Binary "
+        "Networks},\n"
+        "  author={Yin, Mingzhang and Zhou, Mingyuan},\n  booktitle={International Conference on Learning "
+        "Representations},\n"
         "  year={2019}\n}"
     )
 

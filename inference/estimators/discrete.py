@@ -1,6 +1,7 @@
 r"""Discrete distributions seen through their logits: noise, hard draws, relaxed draws and draws given the hard one.
 
-Two families cover the three distributions. For ``Categorical`` and ``OneHotCategorical`` with normalised logits l and uniform u,
+Two families cover the three distributions. For ``Categorical`` and ``OneHotCategorical`` with normalised logits l and
+uniform u,
 
 .. math:: z = l - \log(-\log u), \qquad b = \mathrm{onehot}(\arg\max z), \qquad v_\tau = \mathrm{softmax}(z / \tau),
 
@@ -8,8 +9,8 @@ and for ``Bernoulli`` with log-odds l
 
 .. math:: z = l + \log u - \log(1 - u), \qquad b = 1[z > 0], \qquad v_\tau = \sigma(z / \tau).
 
-``conditional`` draws z again given b (Tucker et al. 2017, appendix C). Everything is in log-space and the logits are clamped, so that
-saturated logits give finite values and gradients.
+``conditional`` draws z again given b (Tucker et al. 2017, appendix C). Everything is in log-space and the logits are
+clamped, so that saturated logits give finite values and gradients.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ class DReG(ImportanceWeighted):
     .. math:: \nabla_\phi L_K = E\Big[\sum_k \bar w_k^2 \,\frac{\partial \log w_k}{\partial z_k} \frac{d z_k}{d \phi}\Big], \qquad
               \nabla_\theta L_K = E\Big[\sum_k \bar w_k \nabla_\theta \log p_\theta(x, z_k)\Big].
 
-    :math:`\partial \log w / \partial z` is taken with the guide run again on z cut from the graph, so that only z moves; sites that depend
-    on earlier ones are handled (z is all of them together).
+    :math:`\partial \log w / \partial z` is taken with the guide run again on z cut from the graph, so that only z
+    moves; sites that depend on earlier ones are handled (z is all of them together).
 
     Args:
         num_particles: K, at least 2.

@@ -20,12 +20,14 @@ from pyro_models.errors import EstimatorError
 class Exact(Estimator):
     r"""Enumeration: :math:`\nabla \sum_z q(z|x) [\log p(x,z) - \log q(z|x)]` with every value of :math:`z` visited.
 
-    Discrete guide sites are enumerated in parallel, discrete model sites that are absent from the guide are summed out of
-    the likelihood; continuous sites keep their pathwise gradient. Runs on the enumeration of ``pyro.infer.TraceEnum_ELBO``.
+    Discrete guide sites are enumerated in parallel, discrete model sites that are absent from the guide are summed
+    out of the likelihood; continuous sites keep their pathwise gradient. Runs on the enumeration of
+    ``pyro.infer.TraceEnum_ELBO``.
 
     Args:
-        max_states: how many joint values of the discrete sites are visited at most, per element of their plates. Networks run on all
-            of them at once. Sites in a ``pyro.markov`` loop are summed out one after the other and do not count.
+        max_states: how many joint values of the discrete sites are visited at most, per element of their plates.
+            Networks run on all of them at once. Sites in a ``pyro.markov`` loop are summed out one after the other
+            and do not count.
     """
 
     def __init__(self, num_particles: int = 1, max_plate_nesting: int | None = None, max_states: int = 10_000) -> None:

@@ -20,8 +20,10 @@ class GumbelRao(Relaxed):
     """
 
     citation = (
-        "@inproceedings{paulus2021gumbelrao,\n  title={{R}ao-{B}lackwellizing the Straight-Through {G}umbel-Softmax Gradient "
-        "Estimator},\n  author={Paulus, Max B. and Maddison, Chris J. and Krause, Andreas},\n  booktitle={International "
+        "@inproceedings{paulus2021gumbelrao,\n  title={{R}ao-{B}lackwellizing the Straight-Through "
+        "{G}umbel-Softmax Gradient "
+        "Estimator},\n  author={Paulus, Max B. and Maddison, Chris J. and Krause, Andreas},\n  "
+        "booktitle={International "
         "Conference on Learning Representations},\n  year={2021}\n}"
     )
 

@@ -20,8 +20,8 @@ from inference.estimators.discrete import Family, Linear, family_of, logits_of
 class Draw:
     """One discrete site of the first pass: its family, its logits, the noise, and the hard value that came of them.
 
-    ``leaf`` is a copy of the logits cut from the graph, at which gradients are taken; ``conditional_noise`` is for the draw
-    given the hard value.
+    ``leaf`` is a copy of the logits cut from the graph, at which gradients are taken; ``conditional_noise`` is for
+    the draw given the hard value.
     """
 
     family: Family
@@ -58,8 +58,8 @@ def _is_free_discrete(msg: Any) -> bool:
 class Choose(Messenger):
     """Hands every latent discrete site of a guide to ``choose(site, family, logits)``, which returns its value.
 
-    ``choose`` may also replace ``site["fn"]``. It must be outside the guide's plates (wrap the guide), so that the distribution is
-    already expanded by them.
+    ``choose`` may also replace ``site["fn"]``. It must be outside the guide's plates (wrap the guide), so that the
+    distribution is already expanded by them.
     """
 
     def __init__(self, choose: Callable[[Site, Family, Tensor], Tensor]) -> None:

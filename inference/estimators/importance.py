@@ -2,7 +2,8 @@ r"""Importance-weighted bounds, one set of weights per datum.
 
 .. math:: L_K = \sum_n E\Big[\log \frac{1}{K} \sum_{k=1}^K w_{nk}\Big], \qquad w_{nk} = \frac{p(x_n, z_{nk})}{q(z_{nk} | x_n)}.
 
-n runs over the plates that all sites have in common: weights are normalised within a datum, never over the batch, where a single particle
+n runs over the plates that all sites have in common: weights are normalised within a datum, never over the batch,
+    where a single particle
 would take all the weight. The particles are those of one vectorised pass.
 """
 
@@ -61,8 +62,8 @@ class ImportanceWeighted(Estimator):
 
     .. math:: \nabla L_K = E\Big[\sum_k \bar w_k \nabla \log w_k + \sum_k (L - L_{-k}) \nabla \log q(b_k)\Big]
 
-    with normalised weights :math:`\bar w`, the pathwise gradient of reparameterised sites in the first term, and the sampled sites b in the
-    second, each particle compared with the bound without it.
+    with normalised weights :math:`\bar w`, the pathwise gradient of reparameterised sites in the first term, and the
+    sampled sites b in the second, each particle compared with the bound without it.
     """
 
     def __init__(self, num_particles: int = 5, max_plate_nesting: int | None = None) -> None:

@@ -19,10 +19,10 @@ from pyro_models.errors import EstimatorError
 class NVIL(ScoreFunction):
     r"""Score-function gradient with :math:`b_i = a_i + r_i(x, z_{<i})`.
 
-    a is a decaying average of the signal and r a network on the data and on what the guide drew before site i; it learns by
-    :math:`(f_i - b_i)^2`, at its own rate. It returns exactly one number per element of the site's plates, built
-    for the sizes of the first batch. A site with Pyro's own ``infer={"baseline": {"nn_baseline": net, "nn_baseline_input": x}}`` or
-    ``{"baseline_value": b}`` uses that instead of r.
+    a is a decaying average of the signal and r a network on the data and on what the guide drew before site i; it
+    learns by :math:`(f_i - b_i)^2`, at its own rate. It returns exactly one number per element of the site's plates,
+    built for the sizes of the first batch. A site with Pyro's own ``infer={"baseline": {"nn_baseline": net,
+    "nn_baseline_input": x}}`` or ``{"baseline_value": b}`` uses that instead of r.
 
     Args:
         hidden: widths of the network's hidden layers; ``()`` is a linear map.
@@ -94,7 +94,8 @@ def _users_baseline(site: Site, signal: Tensor, particles: int) -> Tensor:
     allowed = {tuple(signal.shape)} | ({tuple(signal.shape[1:])} if particles > 1 else set())
     if tuple(values.shape) not in allowed:
         raise EstimatorError(
-            f"the baseline of the guide site '{site['name']}' has the shape {tuple(values.shape)}, but the site's plates "
+            f"the baseline of the guide site '{site['name']}' has the shape {tuple(values.shape)}, but the site's "
+            "plates "
             f"have {tuple(signal.shape)}: one number per plate element, or it would silently broadcast; "
             f"usually .squeeze(-1) is missing."
         )

@@ -1,7 +1,8 @@
 """What estimators own: running averages, learned numbers and networks, each once per replica.
 
-A *replica* is one of many independent runs that are advanced together in an outermost plate; ``replicas="name of that plate"``
-gives every run its own baselines and temperatures, so that one batched run equals many single ones. Without it there is one.
+A *replica* is one of many independent runs that are advanced together in an outermost plate; ``replicas="name of that
+plate"`` gives every run its own baselines and temperatures, so that one batched run equals many single ones. Without
+it there is one.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class Replicas:
                 return int(frame.dim)
         raise EstimatorError(
             f"replicas='{self.plate}' names no plate of the site '{site['name']}' (its plates: "
-            f"{', '.join(frame.name for frame in plates_of(site)) or 'none'}); leave replicas out unless the runs are in a plate."
+            f"{', '.join(frame.name for frame in plates_of(site)) or 'none'}); leave replicas out unless the runs "
+            "are in a plate."
         )
 
     def plates(self, site: Site) -> Plates:
@@ -71,8 +73,8 @@ class Replicas:
 class RunningAverage(nn.Module):
     """A decaying average as tensors in buffers: saved with the run, never waiting for the device.
 
-    ``value`` is corrected for the start, 0 before the first update. ``update`` comes after ``value`` in a step, so that the
-    baseline does not depend on the sample that it is subtracted from.
+    ``value`` is corrected for the start, 0 before the first update. ``update`` comes after ``value`` in a step, so
+    that the baseline does not depend on the sample that it is subtracted from.
     """
 
     total: Tensor
@@ -128,8 +130,8 @@ def run_network(network: ReplicaMLP, features: Tensor, site: Site, replicas: Rep
 def context(site: Site, model_trace: Trace, guide_trace: Trace) -> Float[Tensor, "*plates features"]:
     """What a baseline for a site may look at: the data, and what the guide drew before the site; no gradient.
 
-    Every tensor is laid along the site's plates. A plate that the site is not in becomes features when it is nested inside
-    the site's plates (pixels, steps), and is averaged otherwise (data seen by a global site).
+    Every tensor is laid along the site's plates. A plate that the site is not in becomes features when it is nested
+    inside the site's plates (pixels, steps), and is averaged otherwise (data seen by a global site).
     """
     shape = plate_shape(plates_of(site))
     sources = [other for other in sample_sites(model_trace).values() if other["is_observed"]]

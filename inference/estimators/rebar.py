@@ -17,9 +17,9 @@ from inference.estimators.requirements import require_families
 class Rebar(ControlVariate):
     r"""Control variate :math:`c(z) = a + \eta\,(f(v_\tau(z)) - a)` with learned :math:`\eta` and :math:`\tau`.
 
-    f(v) is the bound downstream of the site with the relaxed value in the place of the hard one; a is a decaying average of f, so that
-    :math:`\eta = 1` is REBAR, and :math:`\eta = 0` REINFORCE with a baseline, for models whose relaxation says nothing about
-    their vertices. A step runs the pair 2n + 1 times for n sites.
+    f(v) is the bound downstream of the site with the relaxed value in the place of the hard one; a is a decaying
+    average of f, so that :math:`\eta = 1` is REBAR, and :math:`\eta = 0` REINFORCE with a baseline, for models whose
+    relaxation says nothing about their vertices. A step runs the pair 2n + 1 times for n sites.
 
     Args:
         temperature: where :math:`\tau` starts.
@@ -30,7 +30,8 @@ class Rebar(ControlVariate):
     """
 
     citation = (
-        "@inproceedings{tucker2017rebar,\n  title={{REBAR}: Low-variance, Unbiased Gradient Estimates for Discrete Latent "
+        "@inproceedings{tucker2017rebar,\n  title={{REBAR}: Low-variance, Unbiased Gradient Estimates for Discrete "
+        "Latent "
         "Variable Models},\n  author={Tucker, George and Mnih, Andriy and Maddison, Chris J. and Lawson, Dieterich and "
         "Sohl-Dickstein, Jascha},\n  booktitle={Advances in Neural Information Processing Systems},\n  year={2017}\n}"
     )

@@ -17,7 +17,8 @@ class Reinforce(ScoreFunction):
     r"""Score-function gradient :math:`(f_i - b_i) \nabla \log q(z_i)`.
 
     Args:
-        baseline: ``"none"`` (b = 0), ``"average"`` (a decaying average of f_i per site, taken before the step), or a number.
+        baseline: ``"none"`` (b = 0), ``"average"`` (a decaying average of f_i per site, taken before the step), or a
+            number.
         decay: of the average; 0.9 remembers about ten steps.
         replicas: name of an outermost plate of independent runs, each with its own average.
     """

@@ -25,8 +25,9 @@ CONTROLS = ("model+network", "network")
 class Relax(ControlVariate):
     r"""Control variate :math:`c(z) = a + \eta\,(f(v_\tau(z)) - a) + r_\rho(v_\tau(z), x, b_{<i})` with all of it learned.
 
-    r is a network on the relaxed value, the data, and what the guide drew before the site. With ``control="network"`` it is alone (no
-    :math:`\eta` term): one run of the model per step instead of 2n + 1, and integer ``Categorical`` sites are possible.
+    r is a network on the relaxed value, the data, and what the guide drew before the site. With ``control="network"``
+    it is alone (no :math:`\eta` term): one run of the model per step instead of 2n + 1, and integer ``Categorical``
+    sites are possible.
 
     Args:
         control: ``"model+network"`` or ``"network"``.
@@ -37,8 +38,10 @@ class Relax(ControlVariate):
     """
 
     citation = (
-        "@inproceedings{grathwohl2018relax,\n  title={Backpropagation through the Void: Optimizing Control Variates for "
-        "Black-box Gradient Estimation},\n  author={Grathwohl, Will and Choi, Dami and Wu, Yuhuai and Roeder, Geoff and "
+        "@inproceedings{grathwohl2018relax,\n  title={Backpropagation through the Void: Optimizing Control "
+        "Variates for "
+        "Black-box Gradient Estimation},\n  author={Grathwohl, Will and Choi, Dami and Wu, Yuhuai and Roeder, "
+        "Geoff and "
         "Duvenaud, David},\n  booktitle={International Conference on Learning Representations},\n  year={2018}\n}"
     )
 

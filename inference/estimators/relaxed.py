@@ -47,8 +47,8 @@ def check_temperature(temperature: float) -> float:
 class Relaxed(Estimator):
     r"""The pathwise gradient through a stand-in for every discrete value.
 
-    The log-probabilities of the discrete sites enter in expectation, :math:`\sum_k q_k (\log p_k - \log q_k)`: their KL term is exact,
-    and only what depends on their values is relaxed. A subclass says what a site's value is.
+    The log-probabilities of the discrete sites enter in expectation, :math:`\sum_k q_k (\log p_k - \log q_k)`: their
+    KL term is exact, and only what depends on their values is relaxed. A subclass says what a site's value is.
 
     Args:
         temperature: of the relaxation, positive.
@@ -102,6 +102,7 @@ def require_same_families(estimator: Estimator, model_trace: Trace, guide_trace:
         other = model_trace.nodes.get(name)
         if other is not None and family_of(other["fn"]) is not family_of(site["fn"]):
             raise EstimatorError(
-                f"the site '{name}' is {type(site['fn']).__name__} in the guide and {type(other['fn']).__name__} in the "
+                f"the site '{name}' is {type(site['fn']).__name__} in the guide and {type(other['fn']).__name__} in "
+                "the "
                 f"model; estimator '{estimator.label}' relaxes it and needs the same distribution in both."
             )

@@ -70,9 +70,7 @@ class Case:
         generator = torch.Generator().manual_seed(seed)
         values = 2 if family == "bits" else 3
         shapes = {name: tuple(values if s == 0 else s for s in size) for name, size in self.sizes.items()}
-        return {
-            n: 0.8 * torch.randn(*shape, generator=generator, dtype=torch.float64) for n, shape in shapes.items()
-        }
+        return {n: 0.8 * torch.randn(*shape, generator=generator, dtype=torch.float64) for n, shape in shapes.items()}
 
     def pair(self, leaves: Parameters, family: str) -> tuple[Callable[[], None], Callable[[], None]]:
         """The pair over the copies of ``leaves`` [copies, *size]."""
@@ -97,9 +95,7 @@ def bound(case: Case, p: Parameters, particles: int = 1) -> Tensor:
         weight, value = probability, log_w.unsqueeze(-1)
         for _ in range(particles - 1):
             weight = (weight.unsqueeze(-1) * probability).flatten()
-            value = torch.cat(
-                [value.repeat_interleave(len(log_w), 0), log_w.repeat(len(value)).unsqueeze(-1)], -1
-            )
+            value = torch.cat([value.repeat_interleave(len(log_w), 0), log_w.repeat(len(value)).unsqueeze(-1)], -1)
         total = total + (weight * (value.logsumexp(-1) - np.log(particles))).sum()
     return total
 

@@ -6,6 +6,7 @@ Statistical tests compare a mean with its expectation by Z = 5 standard errors: 
 from __future__ import annotations
 
 import math
+import warnings
 
 import arviz as az
 import numpy as np
@@ -14,6 +15,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 import xarray as xr
+from pyro.infer.autoguide import AutoNormal
 
 from evaluation.posterior import adapter, group, group_names, load_netcdf, save_netcdf, to_inference_data
 from evaluation.posterior.labels import align_labels
@@ -163,6 +165,16 @@ def test_global_latents_have_no_obs_and_plain_pairs_are_taken():
     assert idata.log_likelihood["y"].dims == ("chain", "draw", "data")
     assert set(ALL_GROUPS) - set(group_names(idata)) == {"sample_stats", "constant_data"}
     assert "nothing" not in idata.observed_data
+
+
+def test_automatic_guides_are_taken():
+    x, y = torch.randn(6, 2), torch.randn(6)
+    guide = AutoNormal(regression)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # draws are made together
+        idata = to_inference_data((regression, guide), (x, y), draws=12)
+    assert idata.posterior["weight"].shape == (1, 12, 2)
+    assert set(idata.posterior) == {"weight", "norm"}
 
 
 def image_story(x):
