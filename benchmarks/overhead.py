@@ -1,10 +1,12 @@
-"""What the library costs per step: ``fit`` on ``vae`` (784-400-20) against a hand-written PyTorch loop of the same model.
+"""What the library costs per step: ``fit`` on ``vae`` (784-400-20) against a hand-written PyTorch loop of the same
+model.
 
     python benchmarks/overhead.py [--data-root DIR] [--threads 1] [--repeats 9] [--json results/overhead.json]
 
-Both loops read the same images from memory in the same way (one permutation per epoch, batches by index), use one fused Adam, and run
-in turns in one process; the ratio is taken pair by pair. Without a data folder random images of MNIST's size stand in: the
-arithmetic is the same.
+Both loops read the same images from memory in the same way (one permutation per epoch, batches by index), use one
+fused Adam, and run
+in turns in one process; the ratio is taken pair by pair. Without a data folder random images of MNIST's size stand
+in: the arithmetic is the same.
 """
 
 from __future__ import annotations

@@ -19,12 +19,14 @@ CHUNK = 500
 class Answers:
     """A story's answers on data, each evaluated when first asked for, on the CPU.
 
-    ``answers.responsibilities``, ``answers.features`` and ``answers.reconstructions`` exist for stories with that capability;
-    ``answers.x`` and ``answers["label"]`` are the data. Sampling uses ``seed`` and leaves the caller's random stream alone.
+    ``answers.responsibilities``, ``answers.features`` and ``answers.reconstructions`` exist for stories with that
+    capability;
+    ``answers.x`` and ``answers["label"]`` are the data. Sampling uses ``seed`` and leaves the caller's random stream
+    alone.
     """
 
     def __init__(self, story: Story, data: Data, seed: int = 0) -> None:
-        self.story = story
+        self.story: Any = story  # its capabilities are checked by whoever asks
         self.data = data
         self.seed = seed
         self.device = next((p.device for p in story.parameters()), torch.device("cpu"))

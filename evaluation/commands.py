@@ -9,7 +9,7 @@ Names = str | list[int] | None
 KINDS = ("all", "stories", "datasets", "estimators", "metrics", "figures", "experiments")
 
 
-def train(
+def train_story(
     story: str,
     data: str = "digits",
     data_root: str | None = None,
@@ -125,15 +125,15 @@ def train(
 
 def finish(runs: list[Any]) -> None:
     """Evaluates and reports trained runs; prints the table."""
-    from evaluation.report import report as write_report
+    from evaluation.report import report
 
     for run in runs:
-        page = write_report(run)
+        page = report(run)
         print_metrics(run.metrics, run.name)
         print(f"\nreport: {page}")
 
 
-def resume(run: str, steps: int | None = None, device: str | None = None, report: bool = True) -> None:
+def resume_run(run: str, steps: int | None = None, device: str | None = None, report: bool = True) -> None:
     """Goes on with an interrupted run.
 
     Args:
@@ -142,19 +142,19 @@ def resume(run: str, steps: int | None = None, device: str | None = None, report
         device: another device than the one it started on.
         report: measure and write the report after training.
     """
-    from inference import resume as go_on
+    from inference import resume
 
     changes: dict[str, Any] = {}
     if steps is not None:
         changes.update(steps=steps, epochs=None)
     if device is not None:
         changes["device"] = device
-    finished = go_on(run, **changes)
+    finished = resume(run, **changes)
     if report:
         finish([finished])
 
 
-def evaluate(
+def evaluate_run(
     run: str,
     split: Literal["train", "validation", "test"] = "test",
     metrics: str | list[str] | None = None,
@@ -170,13 +170,13 @@ def evaluate(
         limit: use only so many data.
         data_root: folder that holds the dataset now, if it moved.
     """
-    from evaluation.measure import evaluate as measured
+    from evaluation.measure import evaluate
 
     opened = open_run(run, data_root)
-    print_metrics(measured(opened, split=split, metrics=listed(metrics), limit=limit), opened.name)
+    print_metrics(evaluate(opened, split=split, metrics=listed(metrics), limit=limit), opened.name)
 
 
-def report(run: str, split: Literal["train", "validation", "test"] = "test", data_root: str | None = None) -> None:
+def report_run(run: str, split: Literal["train", "validation", "test"] = "test", data_root: str | None = None) -> None:
     """Writes a run's report.html and figures.
 
     Args:
@@ -184,12 +184,12 @@ def report(run: str, split: Literal["train", "validation", "test"] = "test", dat
         split: which part of the data is pictured.
         data_root: folder that holds the dataset now, if it moved.
     """
-    from evaluation.report import report as write_report
+    from evaluation.report import report
 
-    print(f"report: {write_report(open_run(run, data_root), split=split)}")
+    print(f"report: {report(open_run(run, data_root), split=split)}")
 
 
-def compare(runs: list[str], metrics: str | list[str] | None = None, out: str | None = None) -> None:
+def compare_runs(runs: list[str], metrics: str | list[str] | None = None, out: str | None = None) -> None:
     """Compares runs or results: a table with mean and spread over seeds, figures and one HTML page.
 
     Args:
@@ -197,15 +197,21 @@ def compare(runs: list[str], metrics: str | list[str] | None = None, out: str | 
         metrics: the metrics to compare, commas between them; all that the runs share when not given.
         out: folder for the table (CSV), the figures and comparison.html.
     """
-    from evaluation.compare import compare as make_comparison
+    from evaluation.compare import compare
 
-    comparison = make_comparison(runs, listed(metrics))
+    comparison = compare(runs, listed(metrics))
     print(comparison.text())
     if out is not None:
         print(f"\ncomparison: {comparison.write(out)}")
 
 
-def posterior(run: str, draws: int = 200, limit: int = 200, split: str = "test", data_root: str | None = None) -> None:
+def write_posterior(
+    run: str,
+    draws: int = 200,
+    limit: int = 200,
+    split: Literal["train", "validation", "test"] = "test",
+    data_root: str | None = None,
+) -> None:
     """Writes posterior, prior and predictive draws of a run as netCDF for ArviZ.
 
     Args:
@@ -230,7 +236,7 @@ def posterior(run: str, draws: int = 200, limit: int = 200, split: str = "test",
     print(f"posterior: {path} (arviz.from_netcdf opens it)")
 
 
-def reproduce(
+def reproduce_experiment(
     name: str,
     seeds: Names = None,
     data_root: str | None = None,
@@ -248,11 +254,11 @@ def reproduce(
         device: auto, cpu, cuda, mps.
         threads: CPU threads.
     """
-    from evaluation.reproduce import reproduce as rerun
+    from evaluation.reproduce import reproduce
     from inference.sweep import parse_seeds
 
     chosen = None if seeds is None else parse_seeds(None, seeds)
-    path, text = rerun(name, chosen, data_root=data_root, out=out, device=device, threads=threads)
+    path, text = reproduce(name, chosen, data_root=data_root, out=out, device=device, threads=threads)
     print(text)
     print(f"\nresults: {path}")
 
@@ -278,7 +284,7 @@ def list_names(kind: str = "all") -> None:
                 print(f"  {name:24} {registry.summary(name)}")
 
 
-def cite(names: list[str]) -> None:
+def print_citations(names: list[str]) -> None:
     """Prints BibTeX for stories, estimators and metrics, and for Pyro.
 
     Args:
@@ -286,13 +292,13 @@ def cite(names: list[str]) -> None:
     """
     from pathlib import Path
 
-    from evaluation.cite import cite as entries
+    from evaluation.cite import cite
     from inference import Run
 
     if len(names) == 1 and (Path(names[0]) / "config.yaml").is_file():
         config = Run.load(names[0]).config
         names = [config["story"]["name"], config["estimator"]["name"]]
-    print(entries(*names), end="")
+    print(cite(*names), end="")
 
 
 def listed(names: str | list[str] | None) -> list[str] | None:

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from evaluation.measure import evaluate
 from evaluation.experiments import EXPERIMENTS
+from evaluation.measure import evaluate
 from inference.checkpoint import write_atomically
 from inference.device import choose_device
 from inference.loop import fit

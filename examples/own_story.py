@@ -2,7 +2,8 @@
 
     pyro-models train examples/own_story.py:FactorAnalysis --data digits --steps 500
 
-Everything else (batches, checkpoints, metrics, pictures, report) follows from ``model``, ``guide`` and the two answers below.
+Everything else (batches, checkpoints, metrics, pictures, report) follows from ``model``, ``guide`` and the two
+answers below.
 """
 
 import math

@@ -17,7 +17,8 @@ from pyro_models.errors import RunError
 
 def random_state() -> dict[str, Any]:
     """The state of every random generator in use, as tensors and plain numbers."""
-    kind, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002  (Pyro seeds the global one)
+    numpy_state: Any = np.random.get_state()  # noqa: NPY002  (Pyro seeds the global one)
+    kind, keys, position, has_gauss, gauss = numpy_state
     version, words, spare = random.getstate()
     return {
         "torch": torch.get_rng_state(),

@@ -37,7 +37,8 @@ def first_bad_number(story: Any, batch: Sequence[Tensor]) -> str:
 
 
 def _first_bad_site(trace: poutine.Trace) -> str | None:
-    for name, site in trace.nodes.items():
+    nodes: dict[str, Any] = dict(trace.nodes)
+    for name, site in nodes.items():
         if site["type"] != "sample" or not isinstance(site["value"], Tensor):
             continue
         kind = f"'{name}' ({type(site['fn']).__name__} of shape {tuple(site['value'].shape)})"

@@ -3,8 +3,8 @@
     run = fit("mixture-vae", "digits", steps=2000, seed=0)
     run.story.responsibilities(x)
 
-Batches are drawn from memory by index, one fused optimiser steps over the estimator's surrogate loss, losses stay on the device until
-they are read. A run with a folder can be killed at any moment and resumed to the same numbers.
+Batches are drawn from memory by index, one fused optimiser steps over the estimator's surrogate loss, losses stay on
+the device until they are read. A run with a folder can be killed at any moment and resumed to the same numbers.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def fit(
 
     Args:
         story: a registered name, ``module:Class``, ``file.py:Class`` or a story made in code.
-        data: a dataset's name, or ``Data``, ``Splits``, a tensor, an array, a dictionary of them or a torch ``Dataset``.
+        data: a dataset's name, or ``Data``, ``Splits``, a tensor, an array, a dictionary of them or a torch
+        ``Dataset``.
         estimator: a registered name or an estimator made in code; None takes the story's own default.
         run_dir: folder to write; None keeps the run in memory.
         story_options: constructor options of a story given by name.

@@ -122,8 +122,8 @@ class Run:
         reference = self.config["data"]
         if not reference.get("by_name"):
             raise DataError(
-                f"{self.name} was trained on data handed over in code ('{reference['name']}'), which are not kept in the "
-                f"run folder; pass them again: evaluate(run, data) or resume(path, data)."
+                f"{self.name} was trained on data handed over in code ('{reference['name']}'), which are not kept in "
+                f"the run folder; pass them again: evaluate(run, data) or resume(path, data)."
             )
         return load(reference["name"], **reference["options"])
 

@@ -75,7 +75,7 @@ def parse_seeds(seed: int | None, seeds: str | Sequence[int] | None) -> list[int
 
 
 def free_run_dirs(run_dir: str | None, story: str, data: str, seeds: Sequence[int]) -> list[Path]:
-    """One folder per seed: ``run_dir`` itself for a single seed, ``run_dir/seed-N`` for several, else under ``runs/``."""
+    """A folder per seed: ``run_dir`` itself for one seed, ``run_dir/seed-N`` for several, else under ``runs/``."""
     if run_dir is not None:
         root = Path(run_dir)
         return [root] if len(seeds) == 1 else [root / f"seed-{seed}" for seed in seeds]

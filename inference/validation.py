@@ -18,7 +18,8 @@ CHUNK = 500
 
 
 def validation_bound(story: Story, data: Data, device: torch.device) -> Callable[[], float]:
-    """A function that returns minus the ELBO per datum on (at most 2000 of) the data, with every KL term at full weight.
+    """A function that returns minus the ELBO per datum on (at most 2000 of) the data, with every KL term at full
+    weight.
 
     Few-valued discrete sites are summed over, whatever estimator trains, so that the curves of different estimators are
     curves of the same quantity. The noise is the same at every call, and the training's random stream is not touched.

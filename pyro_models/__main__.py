@@ -1,6 +1,7 @@
 """The command ``pyro-models``: the roof of the house, imported by nobody.
 
-The subcommands are typed functions (``evaluation.commands``); options, help and YAML configuration follow from their signatures.
+The subcommands are typed functions (``evaluation.commands``); options, help and YAML configuration follow from their
+signatures.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from evaluation import commands
 from pyro_models.errors import ModelsError
 
 COMMANDS: dict[str, Any] = {
-    "train": commands.train,
-    "resume": commands.resume,
-    "evaluate": commands.evaluate,
-    "report": commands.report,
-    "compare": commands.compare,
-    "posterior": commands.posterior,
-    "reproduce": commands.reproduce,
+    "train": commands.train_story,
+    "resume": commands.resume_run,
+    "evaluate": commands.evaluate_run,
+    "report": commands.report_run,
+    "compare": commands.compare_runs,
+    "posterior": commands.write_posterior,
+    "reproduce": commands.reproduce_experiment,
     "list": commands.list_names,
-    "cite": commands.cite,
+    "cite": commands.print_citations,
 }
 
 POSITIONAL: dict[str, tuple[str, dict[str, Any]]] = {
@@ -45,8 +46,8 @@ USER_ERROR = 2
 class Parser(ArgumentParser):
     """Shows options with hyphens, and answers a wrong one with the nearest right one instead of a page of usage."""
 
-    def format_help(self) -> str:
-        return re.sub(r"--[a-z][a-z_]*", lambda match: match[0].replace("_", "-"), super().format_help())
+    def format_help(self, formatter: Any = None) -> str:
+        return re.sub(r"--[a-z][a-z_]*", lambda match: match[0].replace("_", "-"), super().format_help(formatter))
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         wrong = re.search(r"unrecognized arguments: (--[\w-]+)", message)
@@ -55,7 +56,9 @@ class Parser(ArgumentParser):
             near = difflib.get_close_matches(wrong[1], known, n=1)
             message += f"; did you mean {near[0].replace('_', '-')}?" if near else ""
         print(
-            f"error: {message.replace('_', '-') if wrong else message}\nsee {self.prog.replace(' [options]', '')} --help",
+            f"error: {message.replace('_', '-') if wrong else message}",
+            f"see {self.prog.replace(' [options]', '')} --help",
+            sep="\n",
             file=sys.stderr,
         )
         sys.exit(USER_ERROR)
@@ -76,7 +79,7 @@ def parser() -> ArgumentParser:
         words = POSITIONAL.get(name)
         if words is not None:
             sub.add_argument(words[0], **words[1])
-        skip = {words[0]} if words is not None else set()
+        skip: set[str | int] = {words[0]} if words is not None else set()
         sub.add_function_arguments(function, as_group=False, as_positional=True, skip=skip)
         subcommands.add_subcommand(name, sub, help=(function.__doc__ or "").split("\n")[0])
     return made

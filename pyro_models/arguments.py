@@ -17,7 +17,7 @@ class RemembersArguments:
         made = super().__new__(cls)
         try:
             # Partial, because copying and unpickling call __new__ without arguments.
-            bound = inspect.signature(cls.__init__).bind_partial(made, *args, **kwargs)
+            bound = constructor(cls).bind_partial(made, *args, **kwargs)
         except TypeError as error:
             raise OptionError(f"{cls.__name__}: {error}; {options_text(cls)}.") from error
         # object.__setattr__: torch modules refuse nothing here, but are not initialised yet.
@@ -25,11 +25,16 @@ class RemembersArguments:
         return made
 
 
+def constructor(cls: Any) -> inspect.Signature:
+    """The signature of a class's constructor, ``self`` included."""
+    return inspect.signature(cls.__init__)
+
+
 def options_text(cls: type) -> str:
     """The constructor's options with their defaults, in one line."""
-    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    parameters = list(constructor(cls).parameters.values())[1:]
     return "its options are " + (", ".join(str(p).replace("'", "") for p in parameters) or "none")
 
 
 def option_names(cls: type) -> list[str]:
-    return list(inspect.signature(cls.__init__).parameters)[1:]
+    return list(constructor(cls).parameters)[1:]

@@ -65,11 +65,11 @@ class Story(RemembersArguments, nn.Module):
             if inspect.isfunction(method):
                 setattr(cls, name, _announcing(method))
 
-    def model(self, *batch: Tensor) -> Any:
+    def model(self, *batch: Any, **others: Any) -> Any:
         """How the batch came about: ``pyro.sample`` sites, the data observed."""
         raise NotImplementedError(f"{type(self).__name__} has no model(...)")
 
-    def guide(self, *batch: Tensor) -> Any:
+    def guide(self, *batch: Any, **others: Any) -> Any:
         """How the causes are guessed from the batch."""
         raise NotImplementedError(f"{type(self).__name__} has no guide(...)")
 
@@ -94,8 +94,8 @@ class Story(RemembersArguments, nn.Module):
         """Called before every step with the progress in [0, 1]: the story's own annealing; nothing by default."""
 
     def revise(self, before: float, after: float, data: Any, optimiser: torch.optim.Optimizer) -> None:
-        """Called after every step, which led from one progress to the next, with the training data: moves that gradients
-        cannot make (placing anchors among codes, splitting and merging clusters). Nothing by default."""
+        """Called after every step, which led from one progress to the next, with the training data: moves that
+        gradients cannot make (placing anchors among codes, splitting and merging clusters). Nothing by default."""
 
 
 def _announcing(method: Callable[..., Any]) -> Callable[..., Any]:

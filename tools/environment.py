@@ -1,6 +1,7 @@
 """Makes the virtual environment that the Makefile works in. Needs nothing but Python.
 
-* An interpreter that already has torch (a CPU-only build, say) keeps it: the environment sees it, and nothing replaces it.
+* An interpreter that already has torch (a CPU-only build, say) keeps it: the environment sees it, and nothing
+replaces it.
 * Otherwise torch is installed at the version in constraints.txt, with which the tests were run.
 """
 

@@ -56,8 +56,8 @@ def results_table(results: list[dict[str, Any]]) -> str:
             name = f"`{result['name']}`" if key == keys[0] else ""
             seconds = f"{result['wall_seconds']['mean']:.0f}" if key == keys[0] else ""
             lines.append(
-                f"| {name} | {key} | {one['mean']:.4g}{sd} ({len(one['values'])}) | {beside} | {one['split']}, {one['n']} "
-                f"| {seconds} |"
+                f"| {name} | {key} | {one['mean']:.4g}{sd} ({len(one['values'])}) | {beside} "
+                f"| {one['split']}, {one['n']} | {seconds} |"
             )
     return "\n".join(lines)
 

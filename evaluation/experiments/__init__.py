@@ -1,7 +1,7 @@
 """The experiments behind the results tables, by name: ``pyro-models reproduce NAME``.
 
-An experiment is a function ``(setting) -> Outcome`` registered here in one line. It runs all seeds of ``setting.seeds`` and returns one
-value per seed for every metric.
+An experiment is a function ``(setting) -> Outcome`` registered here in one line. It runs all seeds of
+``setting.seeds`` and returns one value per seed for every metric.
 """
 
 from __future__ import annotations

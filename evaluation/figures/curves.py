@@ -12,8 +12,8 @@ from evaluation.figures.canvas import COLOURS, blank, plain_axes
 @figure(
     "learning-curve",
     title="Training",
-    caption="The training loss (mean between readings, with the story's annealing) and minus the ELBO on the validation "
-    "split (full bound), nats per datum.",
+    caption="The training loss (mean between readings, with the story's annealing) and minus the ELBO on the "
+    "validation split (full bound), nats per datum.",
 )
 def learning_curve(answers: Answers, run: Any) -> Any:
     if run is None or not run.rows:

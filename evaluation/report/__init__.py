@@ -11,8 +11,8 @@ import yaml
 
 from evaluation.answers import Answers
 from evaluation.cite import cite
-from evaluation.measure import choose_split, evaluate
 from evaluation.figures import draw
+from evaluation.measure import choose_split, evaluate
 from inference.checkpoint import write_atomically
 from inference.run import Run
 from pyro_models.datasets.data import Data, Splits

@@ -207,7 +207,8 @@ def linear_log_prob(fn: Any, weights: Tensor) -> Tensor:
 
 
 class Linear(dist.TorchDistribution):
-    """A discrete distribution whose log-probability is that of :func:`linear_log_prob`, at its value or at fixed ``weights``.
+    """A discrete distribution whose log-probability is that of :func:`linear_log_prob`, at its value or at fixed
+    ``weights``.
 
     With the site's own probabilities as weights, the log-probability is an expectation: the KL term in closed form.
     """

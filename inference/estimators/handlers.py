@@ -123,7 +123,8 @@ class Record(Messenger):
 
 
 class Intervene(Messenger):
-    """Later pass: one discrete site takes another value, and everything after it follows from the noise of the first pass.
+    """Later pass: one discrete site takes another value, and everything after it follows from the noise of the first
+    pass.
 
     Sites that ran before it keep their values. Discrete sites after it are drawn from their noise under their new
     logits: hard, or relaxed by ``relax(name, family, z)``. Continuous ones are drawn again from the same numbers.

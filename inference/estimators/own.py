@@ -96,7 +96,8 @@ class RunningAverage(nn.Module):
 
 
 class ReplicaMLP(nn.Module):
-    """ReLU networks with one output, one per replica, run as batched matrix products: ``[replicas, n, inputs] -> [replicas, n]``.
+    """ReLU networks with one output, one per replica, run as batched matrix products: ``[replicas, n, inputs] ->
+    [replicas, n]``.
 
     The last layer starts at zero, so that an untrained network adds nothing.
     """

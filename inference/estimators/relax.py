@@ -23,7 +23,8 @@ CONTROLS = ("model+network", "network")
 
 
 class Relax(ControlVariate):
-    r"""Control variate :math:`c(z) = a + \eta\,(f(v_\tau(z)) - a) + r_\rho(v_\tau(z), x, b_{<i})` with all of it learned.
+    r"""Control variate :math:`c(z) = a + \eta\,(f(v_\tau(z)) - a) + r_\rho(v_\tau(z), x, b_{<i})` with all of it
+    learned.
 
     r is a network on the relaxed value, the data, and what the guide drew before the site. With ``control="network"``
     it is alone (no :math:`\eta` term): one run of the model per step instead of 2n + 1, and integer ``Categorical``

@@ -19,8 +19,8 @@ class ScoreFunction(Estimator):
     .. math:: \nabla E_q[f] = E_q\Big[\nabla f + \sum_i (f_i - b_i) \nabla \log q(z_i)\Big]
 
     with the pathwise gradient of everything reparameterised, f_i the terms of the bound downstream of site i
-    (:mod:`inference.estimators.costs`), summed to its plates and freed of the factor of mini-batch scaling, and b_i anything that does
-    not depend on :math:`z_i`. A subclass says what b_i is.
+    (:mod:`inference.estimators.costs`), summed to its plates and freed of the factor of mini-batch scaling, and b_i
+    anything that does not depend on :math:`z_i`. A subclass says what b_i is.
     """
 
     def check(self, model_trace: Trace, guide_trace: Trace) -> None:

@@ -9,9 +9,11 @@ from inference.estimators.relaxed import Relaxed
 
 
 class StraightThrough(Relaxed):
-    r"""Straight-through Gumbel-softmax: the value is the hard draw b, its derivative that of the relaxed one :math:`v_\tau(z)`.
+    r"""Straight-through Gumbel-softmax: the value is the hard draw b, its derivative that of the relaxed one
+    :math:`v_\tau(z)`.
 
-    The loss is an unbiased value of the discrete bound. The gradient is biased: it follows the tangent of the model at b instead of the
+    The loss is an unbiased value of the discrete bound. The gradient is biased: it follows the tangent of the model
+    at b instead of the
     difference to the other values. The bias vanishes with the temperature only where the model is linear in the value.
 
     Args:

@@ -18,7 +18,8 @@ class ReweightedWakeSleep(ImportanceWeighted):
     .. math:: \Delta\theta = \sum_k \bar w_k \nabla_\theta \log p_\theta(x, z_k), \qquad
               \Delta\phi = \sum_k \bar w_k \nabla_\phi \log q_\phi(z_k | x).
 
-    No gradient passes through a sample, so discrete and continuous sites are treated alike and none has score-function noise. The guide's
+    No gradient passes through a sample, so discrete and continuous sites are treated alike and none has
+    score-function noise. The guide's
     direction is that of KL(p || q) (up to the bias of self-normalised weights), not of the bound: flagged as biased.
 
     Args:

@@ -25,9 +25,11 @@ def auto_encoder(
     encoder_outputs: int,
     decoder_inputs: int,
 ) -> tuple[nn.Module, nn.Module]:
-    """An encoder ``[..., *shape] -> [..., encoder_outputs]`` and its mirrored decoder ``[..., decoder_inputs] -> [..., *shape]``.
+    """An encoder ``[..., *shape] -> [..., encoder_outputs]`` and its mirrored decoder ``[..., decoder_inputs] ->
+    [..., *shape]``.
 
-    ``network``: ``mlp`` uses ``hidden`` widths (reversed in the decoder); ``convolutional`` uses ``channels`` and the last of ``hidden``.
+    ``network``: ``mlp`` uses ``hidden`` widths (reversed in the decoder); ``convolutional`` uses ``channels`` and the
+    last of ``hidden``.
     """
     if not all(size > 0 for size in (*hidden, *channels)):
         raise OptionError(f"layer sizes must be positive, got hidden={list(hidden)}, channels={list(channels)}.")

@@ -32,7 +32,7 @@ def halved(size: int, times: int) -> list[int]:
 
 
 class ConvolutionalEncoder(nn.Module):
-    """Image to vector: ``[..., channel, height, width] -> [..., outputs]``, 3x3 stride-2 stages, then one hidden layer."""
+    """Image to vector: ``[..., channel, height, width] -> [..., outputs]``; 3x3 stride-2 stages, one hidden layer."""
 
     def __init__(self, shape: Sequence[int], channels: Sequence[int], hidden: int, outputs: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Fully connected networks. All networks here accept any leading dimensions (particles, enumeration) before the datum."""
+"""Fully connected networks. All networks here accept any leading dimensions (particles, enumeration)."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def test_killed_and_resumed_gives_identical_metrics(tmp_path):
     command += ["--log-every", "10", "--checkpoint-every", "10", "--threads", "1", "--progress", "false"]
     command += ["--report", "false", "--run-dir"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert main(command[3:] + [str(whole)]) == 0
+    assert main([*command[3:], str(whole)]) == 0
     process = subprocess.Popen([*command, str(cut)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for_line(cut / "log.jsonl", 12)
     os.kill(process.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Names to things: catalogues, decorators, import paths, files; every wrong name answered with the nearest right one."""
+"""Names to things: catalogues, decorators, import paths, files; a wrong name is answered with the nearest right one."""
 
 from __future__ import annotations
 

@@ -72,10 +72,10 @@ def test_resizing_keeps_flat_pictures_flat(factor, height, width, value):
 
 
 def test_resizing_blurs_before_shrinking():
-    """A checkerboard becomes grey; without the blur it would become black or white."""
-    board = (torch.arange(16)[:, None] + torch.arange(16)) % 2
-    small = resize(board.float()[None, None], 4)
-    torch.testing.assert_close(small, torch.full_like(small, 0.5), atol=0.02, rtol=0)
+    """Fine stripes, one white line in three, become a grey of one third; without the blur black and white remain."""
+    stripes = (torch.arange(48) % 3 == 0).float().expand(1, 1, 48, 48)
+    small = resize(stripes, 6)[..., 1:-1]
+    torch.testing.assert_close(small, torch.full_like(small, 1 / 3), atol=0.03, rtol=0)
 
 
 def test_resizing_agrees_with_averaging_on_smooth_pictures():
@@ -91,7 +91,7 @@ def test_images_that_need_no_resizing_stay_the_same():
 
 @pytest.mark.parametrize("image_size", [0, -3, (4,), (4, 5, 6), 2.5, True, (4.0, 4)])
 def test_an_image_size_that_is_none(image_size):
-    with pytest.raises((OptionError, TypeError), match=r"image_size=.* is neither a side nor \(height, width\)"):
+    with pytest.raises(OptionError, match=r"image_size=.* is neither a side nor \(height, width\)"):
         load("digits", image_size=image_size)
 
 
@@ -157,7 +157,7 @@ def test_a_loader_of_ones_own(tmp_path):
     assert sum(len(part) for part in load(f"{where}:sized")) == 20  # its own default
     assert [len(part) for part in load(f"{where}:official")] == [5, 4, 3]
     assert float(load(f"{where}:anything", level=3).train["x"][0]) == 3
-    with pytest.raises(UnknownName, match="no option of the dataset .* is called 'pionts'; did you mean 'points'"):
+    with pytest.raises(UnknownName, match=r"no option of the dataset .* is called 'pionts'; did you mean 'points'"):
         load(f"{where}:plain", pionts=4)
     assert describe(f"{where}:plain").what == "Noise. And more."
 
@@ -206,7 +206,7 @@ def test_public_names():
 
 def test_labels_of_an_unlabelled_set(tmp_path):
     np.savez(tmp_path / "plain.npz", x=np.zeros((20, 2)))
-    with pytest.raises(DataError, match="plain is unlabelled, so classes=.* cannot be selected"):
+    with pytest.raises(DataError, match=r"plain is unlabelled, so classes=.* cannot be selected"):
         load(f"npz:{tmp_path / 'plain.npz'}", classes=[1])
 
 

@@ -133,6 +133,11 @@ def test_names_that_are_numbers_go_before_positions():
     assert select_classes(data, [9, 6])["label"].tolist() == [1, 0]
 
 
+def test_names_that_differ_in_case_only():
+    data = Data({"x": torch.arange(2.0), "label": torch.arange(2)}, classes=("a", "A"))
+    assert select_classes(data, ["A"])["x"].tolist() == [1.0]
+
+
 def test_classes_without_names_are_numbers():
     data = Data({"x": torch.arange(4.0), "label": torch.tensor([0, 3, 3, 1])})
     assert select_classes(data, [3, 0])["label"].tolist() == [1, 0, 0]
