@@ -24,7 +24,9 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Measures a run (or a story) and returns ``{"split", "n", "metrics", "baselines", "rules", "better"}``.
+    """Measures a run (or a story); returns ``{"split", "n", "metrics", "sizes", "baselines", "rules", "better"}``.
+
+    ``sizes`` says on how many data a metric was measured when that is fewer than ``n``.
 
     Args:
         run: a run, whose folder then gets ``metrics.json``, or a story with ``data``.
@@ -47,6 +49,7 @@ def evaluate(
         "split": split if isinstance(data, Splits) else "all",
         "n": len(part),
         "metrics": {},
+        "sizes": {},
         "baselines": {},
         "rules": {},
         "better": {},
@@ -58,6 +61,8 @@ def evaluate(
         for key, score in scores.items():
             result["metrics"][key] = float(score.value)
             result["better"][key] = score.better
+            if score.n is not None and score.n != len(part):
+                result["sizes"][key] = score.n
             if score.baselines:
                 result["baselines"][key] = {name: float(value) for name, value in score.baselines.items()}
             if score.rule:

@@ -27,12 +27,16 @@ Better = Literal["higher", "lower", "neither"]
 
 @dataclass(frozen=True)
 class Score:
-    """One number, what trivial predictors and perfect ones reach on the same data, and the rule behind it."""
+    """One number, what trivial predictors and perfect ones reach on the same data, and the rule behind it.
+
+    ``n``: on how many data, when it is not all of them.
+    """
 
     value: float
     baselines: Mapping[str, float] = field(default_factory=dict)
     rule: str = ""
     better: Better = "higher"
+    n: int | None = None
 
 
 @dataclass(frozen=True)

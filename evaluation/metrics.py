@@ -68,8 +68,8 @@ def bound(answers: Answers) -> dict[str, Score]:
         count += weights.shape[1]
     rule = f"mean over the first {count} data, {PARTICLES} samples of the guide each; nats"
     return {
-        "elbo": Score(total_elbo / count, rule=rule),
-        f"iwae_{PARTICLES}": Score(total_iwae / count, rule=rule),
+        "elbo": Score(total_elbo / count, rule=rule, n=count),
+        f"iwae_{PARTICLES}": Score(total_iwae / count, rule=rule, n=count),
     }
 
 

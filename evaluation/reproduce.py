@@ -149,7 +149,8 @@ def per_seed(setting: Setting, run_one: Callable[[int], dict[str, Any]]) -> Outc
         for name in named
     }
     metrics = {key: [r["metrics"][key] for r in results] for key in first["metrics"]}
-    return Outcome(metrics, first["split"], first["n"], seconds, baselines)
+    splits = {key: (first["split"], n) for key, n in first["sizes"].items()}
+    return Outcome(metrics, first["split"], first["n"], seconds, baselines, splits)
 
 
 def fit_and_measure(setting: Setting, story: str, data: str, *, data_options: Any = None, **options: Any) -> Outcome:

@@ -246,5 +246,3 @@ def broken(name: str) -> str:
             lines[-1] += ","
             lines.append(part)
     return "\n".join(lines)
-
-

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
-from evaluation.cite import cite
 from evaluation.compare import figures
-from evaluation.compare.groups import shared, written
-from evaluation.compare.text import heading, interval, shown_differences
-from evaluation.report import number, picture_block, png_bytes, render
+from evaluation.compare.groups import shared
+from evaluation.compare.text import heading
+from evaluation.report import picture_block, png_bytes, render
 from inference.checkpoint import write_atomically
 from inference.run import environment, plain
-from pyro_models.errors import OptionError, UnknownName
 
 if TYPE_CHECKING:
     from evaluation.compare.comparison import Comparison
@@ -42,9 +40,17 @@ def write_page(comparison: Comparison, folder: Path) -> Path:
         headline=[],
         notes=rest + [f"{remark}." for remark in comparison.remarks],
         pictures=blocks,
-        tables=[summary_table(comparison), *difference_tables(comparison), *group_tables(comparison), runs_table(comparison)],
+        tables=[
+            summary_table(comparison),
+            *difference_tables(comparison),
+            *group_tables(comparison),
+            runs_table(comparison),
+        ],
         blocks=[
-            {"title": "The same in all groups", "text": yaml.safe_dump(plain(shared(comparison.groups)), sort_keys=False)},
+            {
+                "title": "The same in all groups",
+                "text": yaml.safe_dump(plain(shared(comparison.groups)), sort_keys=False),
+            },
             *citations(comparison),
             {"title": "Environment of this page", "text": yaml.safe_dump(environment(), sort_keys=False)},
         ],

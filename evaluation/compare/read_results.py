@@ -55,7 +55,9 @@ def _one_seed(
         settings={"experiment": result["name"], **({"case": case} if case else {})},
         seed=int(result["seeds"][position]),
         metrics={name: float(found["values"][position]) for name, found in metrics.items()},
-        places={name: Place("", str(found.get("split", "")), int(found.get("n", 0))) for name, found in metrics.items()},
+        places={
+            name: Place("", str(found.get("split", "")), int(found.get("n", 0))) for name, found in metrics.items()
+        },
         better={name: found["better"] for name, found in metrics.items() if "better" in found},
         baselines=_baselines(result),
         seconds=float(seconds[position]) if own_time else float("nan"),

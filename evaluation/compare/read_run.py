@@ -48,7 +48,7 @@ def read_run(run: Run) -> Measured:
             settings=settings_of(config, asdict(run.training)),
             seed=int(config["training"]["seed"]),
             metrics={key: float(value) for key, value in result["metrics"].items()},
-            places={key: place for key in result["metrics"]},
+            places=dict.fromkeys(result["metrics"], place),
             better=result.get("better", {}),
             baselines=result.get("baselines", {}),
             rules=result.get("rules", {}),

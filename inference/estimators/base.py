@@ -20,6 +20,7 @@ from pyro.poutine import Trace
 from torch import Tensor, nn
 
 from inference.estimators import REGISTRY
+from pyro_models.arguments import RemembersArguments
 from pyro_models.errors import EstimatorError
 from pyro_models.parameters import show_parameters
 
@@ -28,7 +29,7 @@ PyroCallable = Callable[..., Any]
 Site = dict[str, Any]
 
 
-class Estimator(ELBO, nn.Module):
+class Estimator(RemembersArguments, ELBO, nn.Module):
     """A gradient estimator of the ELBO (or of another bound) for any Pyro ``model`` and ``guide``.
 
     ``num_particles`` estimates are averaged in one vectorised pass (estimators that compare particles say so).
@@ -38,6 +39,8 @@ class Estimator(ELBO, nn.Module):
 
     #: the gradient's expectation is the gradient of the bound
     unbiased: ClassVar[bool] = True
+    #: the bound whose gradient it estimates; biases are measured only between estimators of the same one
+    objective: ClassVar[str] = "elbo"
     #: BibTeX
     citation: ClassVar[str] = ""
 

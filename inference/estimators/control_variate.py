@@ -93,7 +93,7 @@ class ControlVariate(Estimator):
         return family.soften(z, self.replicas.spread(log_temperature.exp(), site, event_dims))
 
     def relaxed_bound(self, name: str, z: Tensor, run: Run) -> tuple[Tensor, Tensor]:
-        """The part of the bound downstream of a site, with the site relaxed at z and all later ones following from it."""
+        """The bound downstream of a site, with the site relaxed at z and all later ones following from it."""
 
         def relax(other: str, family: Family, other_z: Tensor) -> Tensor:
             return self.soften(other, family, other_z, run.guide_trace.nodes[other])

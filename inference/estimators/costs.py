@@ -100,7 +100,7 @@ def downstream(model_trace: Trace, guide_trace: Trace, names: Iterable[str]) -> 
 
 
 def learning_signals(model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
-    """The downstream part of the bound for every sampled site, one number per element of its plates, without gradient."""
+    """The bound downstream of every sampled site: one number per element of its plates, without gradient."""
     found = downstream(model_trace, guide_trace, score_sites(guide_trace))
     return {name: terms.sum_to(plates_of(guide_trace.nodes[name])).detach() for name, terms in found.items()}
 

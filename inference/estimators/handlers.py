@@ -1,4 +1,4 @@
-"""Effect handlers that put noise, relaxed values and second draws into a user's model and guide, which stay as they are."""
+"""Effect handlers that put noise, relaxed values and second draws into a model and guide, which stay as they are."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ RandomState = tuple[Tensor, Tensor | None]
 
 
 def read_random_state() -> RandomState:
-    """The state of the generators in use. They live on the host, also CUDA's: reading one does not wait for the device."""
+    """The state of the generators in use. They live on the host, CUDA's too: reading one waits for no device."""
     return torch.get_rng_state(), torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
 
 

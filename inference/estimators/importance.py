@@ -30,7 +30,7 @@ def common_plates(model_trace: Trace, guide_trace: Trace) -> Plates:
     return frozenset.intersection(*(plates_of(site) for site in sites))
 
 
-def log_weights(model_trace: Trace, guide_trace: Trace, plates: Plates) -> Float[Tensor, "particles *plates"]:
+def log_weights(model_trace: Trace, guide_trace: Trace, plates: Plates) -> Float[Tensor, "particles ..."]:
     """log w, without the factor of mini-batch scaling."""
     model_trace.compute_log_prob()
     guide_trace.compute_log_prob()
@@ -42,12 +42,12 @@ def log_weights(model_trace: Trace, guide_trace: Trace, plates: Plates) -> Float
     return terms.sum_to(plates) / subsampling_scale(plates)
 
 
-def log_mean_exp(values: Float[Tensor, "particles *plates"]) -> Float[Tensor, "*plates"]:
+def log_mean_exp(values: Float[Tensor, "particles ..."]) -> Float[Tensor, "..."]:
     """log of the mean over particles."""
     return values.logsumexp(0) - math.log(values.shape[0])
 
 
-def leave_one_out(log_w: Float[Tensor, "particles *plates"]) -> Float[Tensor, "particles *plates"]:
+def leave_one_out(log_w: Float[Tensor, "particles ..."]) -> Float[Tensor, "particles ..."]:
     r"""What :math:`L` would have been without particle k: its log-weight replaced by the mean of the others'."""
     particles = log_w.shape[0]
     stand_in = (log_w.sum(0, keepdim=True) - log_w) / (particles - 1)
@@ -66,6 +66,8 @@ class ImportanceWeighted(Estimator):
     with normalised weights :math:`\bar w`, the pathwise gradient of reparameterised sites in the first term, and the
     sampled sites b in the second, each particle compared with the bound without it.
     """
+
+    objective = "importance-weighted"
 
     def __init__(self, num_particles: int = 5, max_plate_nesting: int | None = None) -> None:
         require_particles(self.label, num_particles)

@@ -7,6 +7,7 @@ it there is one.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -106,7 +107,7 @@ class ReplicaMLP(nn.Module):
         super().__init__()
         sizes = [inputs, *hidden, 1]
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+        for fan_in, fan_out in itertools.pairwise(sizes):
             last = fan_out == 1 and len(self.weights) == len(hidden)
             bound = 0.0 if last else math.sqrt(3.0 / max(fan_in, 1))
             self.weights.append(nn.Parameter((torch.rand(replicas, fan_in, fan_out).to(like) * 2 - 1) * bound))
@@ -121,14 +122,13 @@ class ReplicaMLP(nn.Module):
 def run_network(network: ReplicaMLP, features: Tensor, site: Site, replicas: Replicas) -> Tensor:
     """A network on features ``[*plates, inputs]``: exactly one number per plate element, ``[*plates]``."""
     dim = replicas.dim(site)
-    if dim is None:
-        return network(features.reshape(1, -1, features.shape[-1])).reshape(features.shape[:-1])
-    first = features.movedim(dim - 1, 0)
-    outputs = network(first.reshape(first.shape[0], -1, first.shape[-1])).reshape(first.shape[:-1])
-    return outputs.movedim(0, outputs.dim() + dim)
+    first = features.unsqueeze(0) if dim is None else features.movedim(dim - 1, 0)
+    shape = first.shape[:-1]
+    outputs = network(first.reshape(shape[0], math.prod(shape[1:]), first.shape[-1])).reshape(shape)
+    return outputs.squeeze(0) if dim is None else outputs.movedim(0, outputs.dim() + dim)
 
 
-def context(site: Site, model_trace: Trace, guide_trace: Trace) -> Float[Tensor, "*plates features"]:
+def context(site: Site, model_trace: Trace, guide_trace: Trace) -> Float[Tensor, "... features"]:
     """What a baseline for a site may look at: the data, and what the guide drew before the site; no gradient.
 
     Every tensor is laid along the site's plates. A plate that the site is not in becomes features when it is nested

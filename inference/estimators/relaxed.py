@@ -20,7 +20,7 @@ NO_INDEX = "an index has no values in between: sample a OneHotCategorical, or us
 
 
 class Temperature(torch.nn.Module):
-    """A temperature that may fall geometrically from ``start`` to ``end`` over training; a buffer, so that a step reads no host."""
+    """A temperature that may fall geometrically from ``start`` to ``end`` over training; saved with the run."""
 
     value: Tensor
 

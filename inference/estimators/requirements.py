@@ -29,8 +29,8 @@ def require_matching(estimator: Estimator, model_trace: Trace, guide_trace: Trac
     for name, site in latent_sites(model_trace).items():
         if name not in guide_trace.nodes:
             raise EstimatorError(
-                f"the model site {describe(site)} is not in the guide, and estimator '{estimator.label}' samples from the "
-                f"guide; sample it in the guide, or use estimator='exact', which sums over it if it is discrete."
+                f"the model site {describe(site)} is not in the guide, and estimator '{estimator.label}' samples from "
+                f"the guide; sample it in the guide, or use estimator='exact', which sums over it if it is discrete."
             )
     if is_validation_enabled():
         check_model_guide_match(model_trace, guide_trace, estimator.max_plate_nesting)
@@ -48,8 +48,8 @@ def require_sampled(estimator: Estimator, guide_trace: Trace) -> None:
         if site["infer"].get("enumerate") is not None:
             raise EstimatorError(
                 f"the guide site {describe(site)} asks for enumeration (infer={{'enumerate': "
-                f"'{site['infer']['enumerate']}'}}), but estimator '{estimator.label}' samples it; remove 'enumerate' from "
-                f"its infer, or use estimator='exact'."
+                f"'{site['infer']['enumerate']}'}}), but estimator '{estimator.label}' samples it; remove 'enumerate' "
+                f"from its infer, or use estimator='exact'."
             )
 
 

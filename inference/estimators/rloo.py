@@ -40,5 +40,6 @@ def require_particles(label: str, num_particles: int) -> None:
     """Refuses a single particle where particles are compared with each other."""
     if num_particles < 2:
         raise EstimatorError(
-            f"num_particles is {num_particles}; '{label}' compares particles and needs at least 2 (use 'reinforce' for one)."
+            f"num_particles is {num_particles}; '{label}' compares particles and needs at least 2 "
+            f"(use 'reinforce' for one)."
         )

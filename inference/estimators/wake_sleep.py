@@ -28,8 +28,8 @@ class ReweightedWakeSleep(ImportanceWeighted):
 
     unbiased = False
     citation = (
-        '@inproceedings{bornschein2015rws,\n  title={Reweighted Wake-Sleep},\n  author={Bornschein, J{\\"o}rg and Bengio, '
-        "Yoshua},\n  booktitle={International Conference on Learning Representations},\n  year={2015}\n}"
+        '@inproceedings{bornschein2015rws,\n  title={Reweighted Wake-Sleep},\n  author={Bornschein, J{\\"o}rg and '
+        "Bengio, Yoshua},\n  booktitle={International Conference on Learning Representations},\n  year={2015}\n}"
     )
 
     def differentiable_loss(self, model: PyroCallable, guide: PyroCallable, *args: Any, **kwargs: Any) -> Tensor:

@@ -55,7 +55,8 @@ class MixtureVAE(Story):
     default_estimator = "exact"
     citation = (
         "@inproceedings{jiang2017vade,\n  title={Variational Deep Embedding: An Unsupervised and Generative "
-        "Approach to Clustering},\n  author={Jiang, Zhuxi and Zheng, Yin and Tan, Huachun and Tang, Bangsheng and Zhou, Hanning},\n"
+        "Approach to Clustering},\n  author={Jiang, Zhuxi and Zheng, Yin and Tan, Huachun and Tang, Bangsheng and Zhou, "
+        "Hanning},\n"
         "  booktitle={International Joint Conference on Artificial Intelligence},\n  year={2017}\n}"
     )
     #: weight of the KL terms while the codes spread out: enough to keep them near the origin

@@ -34,6 +34,7 @@ REGISTRY.add("emnist-letters", "pyro_models.datasets.idx:emnist_letters", "14560
 REGISTRY.add("cifar10", "pyro_models.datasets.colour:cifar10", "60000 colour photographs, 32x32")
 REGISTRY.add("svhn", "pyro_models.datasets.colour:svhn", "99289 house numbers in colour, 32x32")
 REGISTRY.add("celeba", "pyro_models.datasets.celeba:celeba", "202599 faces in colour with 40 attributes, streamed")
+REGISTRY.add("sprites", "pyro_models.datasets.sprites:sprites", "shapes with five known factors; drawn in seconds")
 REGISTRY.add("folder:PATH", "pyro_models.datasets.folder:folder", "your images, class folders optional")
 REGISTRY.add("npz:PATH", "pyro_models.datasets.arrays:npz", "your arrays: x, optional label, factors, mask")
 REGISTRY.add("csv:PATH", "pyro_models.datasets.arrays:csv", "your table: numeric columns, optional label column")

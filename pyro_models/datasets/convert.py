@@ -118,6 +118,8 @@ class Items:
         return {field: self._field(values, field) for field, values in item.items()}
 
     def _field(self, values: Any, field: str) -> Tensor:
+        if field == "label" and isinstance(values, int) and values >= 0:  # the usual case, without the detour by arrays
+            return torch.tensor(int(values))
         one = values[None] if isinstance(values, Tensor | np.ndarray) else np.asarray(values)[None]
         name = type(self.source).__name__
         return (labels(one, name)[0] if field == "label" else field_tensor(one, field, name))[0]

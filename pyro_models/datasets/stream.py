@@ -218,7 +218,7 @@ class _Reader:
         # An error is returned, not raised: a worker would wrap it into a page of traceback.
         try:
             with _random_state(key):
-                return rows, self._stack([self.source[int(row)] for row in self.order[rows]], rows)
+                return rows, self._stack([self.source[row] for row in self.order[rows].tolist()], rows)
         except DataError as error:
             return error
 

@@ -84,7 +84,9 @@ class TestFrechet(MetricTestCase):
         assert frechet_distance(*moved).value == pytest.approx(frechet_distance(a, b).value, rel=1e-8)
 
     def test_fewer_samples_than_features_are_refused_with_the_fix(self):
-        with pytest.raises(MetricError, match=r"features_b have 6 rows of 6 features.*at least 7 rows.*kernel_distance"):
+        with pytest.raises(
+            MetricError, match=r"features_b have 6 rows of 6 features.*at least 7 rows.*kernel_distance"
+        ):
             frechet_distance(np.random.default_rng(0).random((50, 6)), np.eye(6))
 
     def test_features_of_two_networks_are_refused(self):
