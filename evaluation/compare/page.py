@@ -10,7 +10,7 @@ import yaml
 from evaluation.compare import figures
 from evaluation.compare.groups import shared
 from evaluation.compare.text import heading
-from evaluation.report import picture_block, png_bytes, render
+from evaluation.reporting import picture_block, png_bytes, render
 from inference.checkpoint import write_atomically
 from inference.run import environment, plain
 
