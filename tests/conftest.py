@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from jaxtyping import install_import_hook
-
-# Where shapes are annotated they are checked, and dimensions of one name must agree, in tests only. Packages that
-# answer wrong types with an error of their own are left out.
-install_import_hook(
-    ["pyro_models.nn", "pyro_models.anchors", "inference.estimators"], "beartype.beartype"
-).__enter__()  # noqa: E402  (before the packages are imported)
-
 import pyro
 import pytest
 import torch
+from jaxtyping import install_import_hook
+
+# Where shapes are annotated they are checked, and dimensions of one name must agree: in tests only, and before the
+# packages are imported. Packages that answer wrong types with an error of their own are left out.
+install_import_hook(["pyro_models.nn", "pyro_models.anchors", "inference.estimators"], "beartype.beartype").__enter__()
 
 torch.set_num_threads(1)
 
