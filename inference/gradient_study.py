@@ -86,7 +86,17 @@ def gradient_study(
         }
         rows[label]["variance_x_time"] = rows[label]["variance"] * seconds
         rows[label]["refused"] = ""
-    columns = ["unbiased", "bias", "bias_error", "max_abs_z", "variance", "seconds", "variance_x_time", "loss", "refused"]
+    columns = [
+        "unbiased",
+        "bias",
+        "bias_error",
+        "max_abs_z",
+        "variance",
+        "seconds",
+        "variance_x_time",
+        "loss",
+        "refused",
+    ]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     table.index.name = "estimator"
     return table
