@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evaluation.measure import evaluate as evaluate
-    from evaluation.report import report as report
+    from evaluation.reporting import report as report
 
-_EXPORTS = {"evaluate": "evaluation.measure", "report": "evaluation.report"}
+# The package behind `report` has another name: importing a submodule `report` would replace the function by the module.
+_EXPORTS = {"evaluate": "evaluation.measure", "report": "evaluation.reporting"}
 __all__ = ["evaluate", "report"]
 
 

@@ -125,7 +125,7 @@ def train_story(
 
 def finish(runs: list[Any]) -> None:
     """Evaluates and reports trained runs; prints the table."""
-    from evaluation.report import report
+    from evaluation.reporting import report
 
     for run in runs:
         page = report(run)
@@ -184,7 +184,7 @@ def report_run(run: str, split: Literal["train", "validation", "test"] = "test",
         split: which part of the data is pictured.
         data_root: folder that holds the dataset now, if it moved.
     """
-    from evaluation.report import report
+    from evaluation.reporting import report
 
     print(f"report: {report(open_run(run, data_root), split=split)}")
 
@@ -318,7 +318,7 @@ def open_run(path: str, data_root: str | None) -> Any:
 
 def print_metrics(result: dict[str, Any], name: str) -> None:
     """The metrics as a text table, with what trivial predictors reach beside them."""
-    from evaluation.report import number
+    from evaluation.reporting import number
 
     print(f"\n{name}: {result['n']} data, {result['split']} split")
     for key, value in result["metrics"].items():

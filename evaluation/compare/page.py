@@ -10,9 +10,9 @@ import yaml
 from evaluation.cite import cite
 from evaluation.compare import figures
 from evaluation.compare.groups import shared
-from evaluation.compare.tables import difference_tables, group_tables, runs_table, summary_table
+from evaluation.compare.tables import difference_tables, group_tables, rule_tables, runs_table, summary_table
 from evaluation.compare.text import heading
-from evaluation.report import picture_block, png_bytes, render
+from evaluation.reporting import picture_block, png_bytes, render
 from inference.checkpoint import write_atomically
 from inference.run import environment, plain
 from pyro_models.errors import ModelsError, OptionError
@@ -43,6 +43,7 @@ def write_page(comparison: Comparison, folder: Path) -> Path:
             summary_table(comparison),
             *difference_tables(comparison),
             *group_tables(comparison),
+            *rule_tables(comparison),
             runs_table(comparison),
         ],
         blocks=[

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from evaluation.compare.groups import differing, written
 from evaluation.compare.text import interval, shown_differences
-from evaluation.report import number
+from evaluation.reporting import number
 
 if TYPE_CHECKING:
     from evaluation.compare.comparison import Comparison
@@ -29,19 +29,19 @@ def summary_table(comparison: Comparison) -> dict[str, Any]:
             reach = f"{number(row.min)} to {number(row.max)}"
             rows.append([name, row.group, str(row.n), *numbers, reach, beside if first else ""])
             first = False
-    rules = [f"{m}: {comparison.rule(m)}" for m in comparison.metrics if comparison.rule(m)]
     return {
         "title": "Mean and spread over seeds",
-        "caption": " ".join(
-            [
-                "Interval: 95 %, Student's t over seeds. A star marks the best mean; whether it is better than the "
-                "others, the differences below tell.",
-                *(f"{rule}." for rule in rules),
-            ]
-        ),
+        "caption": "Interval: 95 %, Student's t over seeds. A star marks the best mean; whether it is better than the "
+        "others, the differences below tell.",
         "columns": ["metric", "group", "n", "mean", "sd", "95 % interval", "range", "beside it"],
         "rows": rows,
     }
+
+
+def rule_tables(comparison: Comparison) -> list[dict[str, Any]]:
+    """What each number means and what it was measured on."""
+    rows = [[metric, comparison.rule(metric), str(comparison.places[metric])] for metric in comparison.metrics]
+    return [{"title": "How it was measured", "caption": "", "columns": ["metric", "rule", "data"], "rows": rows}]
 
 
 def difference_tables(comparison: Comparison) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from evaluation.compare.groups import shared, written
-from evaluation.report import number
+from evaluation.reporting import number
 
 if TYPE_CHECKING:
     from evaluation.compare.comparison import Comparison
