@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from evaluation.measure import evaluate as evaluate
     from evaluation.reporting import report as report
 
-# The package behind `report` has another name: importing a submodule `report` would replace the function by the module.
 _EXPORTS = {"evaluate": "evaluation.measure", "report": "evaluation.reporting"}
 __all__ = ["evaluate", "report"]
 

@@ -77,7 +77,7 @@ def test_every_docs_page_is_linked_from_the_readme():
 EXAMPLES = {
     "stock_svi.py": ["--steps", "3"],
     "your_own_pyro_model.py": ["--steps", "3"],
-    "compare_guides.py": ["--steps", "3"],
+    "compare_guides.py": ["--steps", "3", "--seeds", "2"],
 }
 
 

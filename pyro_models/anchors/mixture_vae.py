@@ -33,14 +33,13 @@ class MixtureVAE(Story):
     * ``bayes`` (default): :math:`q(c|z) = p(c|z)`, the exact posterior of the index given the code; no network needed;
     * ``amortized``: :math:`q(c|x)` from its own head on the encoder, independent of z given x;
     * ``collapsed``: c is absent from the guide and summed out of the model. The same bound as ``bayes`` when
-    enumerated.
+      enumerated.
 
     The recipe has three parts, told by the progress of training: during ``warm_up`` the KL terms weigh next to
-    nothing and the codes
-    spread out; then a Gaussian mixture is fitted to the codes of the training data and becomes the prior; then the KL
-    weight
-    grows linearly to 1 over another ``warm_up``. Without it the codes are pulled into one blob before the decoder can
-    use them, and half of the components die. The bound reported is always the full one.
+    nothing and the codes spread out; then a Gaussian mixture is fitted to the codes of the training data and becomes
+    the prior; then the KL weight grows linearly to 1 over another ``warm_up``. Without it the codes are pulled into
+    one blob before the decoder can use them, and half of the components die. The bound reported is always the full
+    one.
 
     Args:
         shape: of one datum.
@@ -55,9 +54,8 @@ class MixtureVAE(Story):
     default_estimator = "exact"
     citation = (
         "@inproceedings{jiang2017vade,\n  title={Variational Deep Embedding: An Unsupervised and Generative "
-        "Approach to Clustering},\n  author={Jiang, Zhuxi and Zheng, Yin and Tan, Huachun and Tang, Bangsheng and Zhou, "
-        "Hanning},\n"
-        "  booktitle={International Joint Conference on Artificial Intelligence},\n  year={2017}\n}"
+        "Approach to Clustering},\n  author={Jiang, Zhuxi and Zheng, Yin and Tan, Huachun and Tang, Bangsheng and "
+        "Zhou, Hanning},\n  booktitle={International Joint Conference on Artificial Intelligence},\n  year={2017}\n}"
     )
     #: weight of the KL terms while the codes spread out: enough to keep them near the origin
     FIRST_KL_WEIGHT = 1e-3
