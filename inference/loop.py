@@ -169,16 +169,18 @@ def _train(
             if settings.clip is not None:
                 nn.utils.clip_grad_norm_(weights, settings.clip)
             value = loss.detach()
-            # The fused optimiser skips a step whose loss is not finite: the last good weights survive until it is read.
-            optimiser.found_inf = (~torch.isfinite(value)).float()  # type: ignore[attr-defined]
+            # The last good weights must survive a loss that is not finite. On the CPU it can be read at once; elsewhere
+            # the fused optimiser is told to skip the step, and the loss is read later, without waiting for the device.
+            if device.type != "cpu":
+                optimiser.found_inf = (~torch.isfinite(value)).float()  # type: ignore[attr-defined]
+            elif not math.isfinite(value.item()):
+                _stop(story, batch, step, run)
             optimiser.step()
             done = step + 1
             story.revise(progress, done / steps, train, optimiser)
             window.append(value)
             log.advance(1)
             read = done % settings.log_every == 0 or done == steps
-            if device.type == "cpu" and not math.isfinite(value.item()):
-                _stop(story, batch, step, run)
             if not read:
                 continue
             losses = torch.stack(window)
