@@ -24,9 +24,11 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Measures a run (or a story); returns ``{"split", "n", "metrics", "sizes", "baselines", "rules", "better"}``.
+    """Measures a run (or a story); returns ``{"split", "n", "metrics", "sizes", "baselines", "rules", "better",
+    "from"}``.
 
-    ``sizes`` says on how many data a metric was measured when that is fewer than ``n``.
+    ``sizes`` says on how many data a metric was measured when that is fewer than ``n``; ``from`` names the registered
+    metric behind each number.
 
     Args:
         run: a run, whose folder then gets ``metrics.json``, or a story with ``data``.
@@ -53,6 +55,7 @@ def evaluate(
         "baselines": {},
         "rules": {},
         "better": {},
+        "from": {},
     }
     for found in applicable(story, part, metrics):
         with torch.random.fork_rng():
@@ -61,6 +64,7 @@ def evaluate(
         for key, score in scores.items():
             result["metrics"][key] = float(score.value)
             result["better"][key] = score.better
+            result["from"][key] = found.name
             if score.n is not None and score.n != len(part):
                 result["sizes"][key] = score.n
             if score.baselines:

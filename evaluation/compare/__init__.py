@@ -1,4 +1,4 @@
-"""Many runs as one table: what differs between them, mean and spread over seeds, paired differences, figures and a page.
+"""Many runs as one table: what differs, mean and spread over seeds, paired differences, figures and a page.
 
 from evaluation.compare import compare
 

@@ -102,8 +102,8 @@ def curves(comparison: Comparison) -> Picture | None:
         "learning-curves",
         "Learning",
         "Mean over seeds, the band one standard deviation wide on either side. Loss: mean between readings, with the "
-        "story's annealing. Validation: minus the full bound on held-out data. Lower is better in all panels; over time, "
-        "seconds are the mean over seeds, measured while training.",
+        "story's annealing. Validation: minus the full bound on held-out data. Lower is better in all panels; over "
+        "time, seconds are the mean over seeds, measured while training.",
         made,
     )
 
@@ -140,11 +140,13 @@ def against_time(comparison: Comparison) -> Picture | None:
     )
 
 
+#: file names of all pictures that there can be
+NAMES = ("spread", "learning-curves", "against-time", "gradient-variance")
 MAKERS: tuple[Callable[[Comparison], Picture | None], ...] = (spread, curves, against_time, gradient_variance)
 
 
 def common_steps(logs: pd.DataFrame) -> pd.DataFrame:
-    """The readings at steps that all runs of a group logged: a mean over other seeds at every step would be a zigzag."""
+    """The readings at steps that all runs of a group logged: a mean over changing seeds would be a zigzag."""
     if logs.empty:
         return logs
     seeds = logs.groupby("group")["seed"].transform("nunique")

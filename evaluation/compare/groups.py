@@ -117,7 +117,7 @@ def default_of(owner: str, name: str, option: str) -> Any:
         default = inspect.signature(kind.__init__).parameters[option].default
     except (ModelsError, ImportError, KeyError, TypeError, ValueError, OSError):
         return UNKNOWN_DEFAULT
-    if option == "guide" and default is None and getattr(kind, "guides", ()):
+    if option == "guide" and default is None and getattr(kind, "guides", None):
         return kind.guides[0]
     return UNKNOWN_DEFAULT if default is inspect.Parameter.empty else default
 
@@ -127,7 +127,7 @@ def _refuse_seed_twice(group: Group) -> None:
     for one in group.members:
         if one.seed in first:
             raise RunError(
-                f"seed {one.seed} is there twice in one group ({group.name}): {first[one.seed].source} and {one.source}; "
-                f"the second is no new evidence. Leave one out, or train it with another --seed."
+                f"seed {one.seed} is there twice in one group ({group.name}): {first[one.seed].source} and "
+                f"{one.source}; the second is no new evidence. Leave one out, or train it with another --seed."
             )
         first[one.seed] = one

@@ -1,4 +1,4 @@
-"""What one training gave: its settings, its numbers and where they were measured. All sources are read into this form."""
+"""What one training gave: settings, numbers and where they were measured. All sources are read into this form."""
 
 from __future__ import annotations
 

@@ -51,8 +51,8 @@ def make_table(frame: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
 def make_differences(frame: pd.DataFrame) -> pd.DataFrame:
     """For every pair of groups: the later one minus the earlier one, over the seeds that both have.
 
-    Pairing takes out what a seed does to both (data order, initial weights where they agree). Intervals are per pair, not
-    corrected for the number of pairs.
+    Pairing takes out what a seed does to both (data order, initial weights where they agree). Intervals are per pair,
+    not corrected for the number of pairs.
     """
     rows = []
     for metric, of_metric in frame.groupby("metric", sort=False):

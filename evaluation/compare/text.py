@@ -83,8 +83,10 @@ def _metric_block(comparison: Comparison, metric: str) -> str:
     rows = [["", "group", "n", "mean", "sd", "95 % interval", "min", "max"]]
     for row in table.itertuples():
         rows.append(
-            ["*" if row.best else "", row.group, str(row.n), number(row.mean), number(row.sd)]
-            + [interval(row.low, row.high), number(row.min), number(row.max)]
+            [
+                *("*" if row.best else "", row.group, str(row.n), number(row.mean), number(row.sd)),
+                *(interval(row.low, row.high), number(row.min), number(row.max)),
+            ]
         )
     direction = WORDS.get(comparison.better.get(metric, ""), "")
     lines = [f"{metric}{direction and f' ({direction})'}", *(f"  {line}" for line in aligned(rows, left=(0, 1, 5)))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,12 @@ def report(run: Run, data: Data | Splits | None = None, *, split: str = "test") 
         png = png_bytes(picture)
         (folder / f"{maker.name}.png").write_bytes(png)
         pictures.append(picture_block(maker.title, maker.caption, png))
-    config = run.config
+    config = {key: value for key, value in run.config.items() if key != "environment"}
     text = render(
         title=f"{config['story']['name']} on {config['data']['name']}",
         lead=f"estimator {config['estimator']['name']}, seed {config['training']['seed']}, {run.step} steps, "
         f"measured on {run.metrics['n']} data of the {run.metrics['split']} split",
+        notes=[],
         headline=[
             {"name": words, "value": number(run.metrics["metrics"][key])}
             for key, words in HEADLINE.items()
@@ -64,6 +66,10 @@ def report(run: Run, data: Data | Splits | None = None, *, split: str = "test") 
                 "title": "To cite",
                 "text": cite(config["story"]["name"], config["estimator"]["name"], *_metric_names(run)),
             },
+            {
+                "title": "Environment of the training",
+                "text": yaml.safe_dump(run.config.get("environment", {}), sort_keys=False),
+            },
         ],
     )
     write_atomically(page, lambda temporary: temporary.write_text(text))
@@ -71,9 +77,10 @@ def report(run: Run, data: Data | Splits | None = None, *, split: str = "test") 
 
 
 def _metric_names(run: Run) -> list[str]:
+    """The registered metrics behind the run's numbers."""
     from evaluation.metric import METRICS
 
-    return [name for name in METRICS.names() if getattr(METRICS.get(name), "citation", "")]
+    return [name for name in dict.fromkeys(run.metrics.get("from", {}).values()) if name in METRICS]
 
 
 def metrics_table(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -93,7 +100,9 @@ def metrics_table(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def number(value: float) -> str:
-    """Four significant digits, no exponents for everyday sizes."""
+    """Four significant digits, no exponents for everyday sizes; a dash for what is not a number."""
+    if not math.isfinite(value):
+        return "–" if math.isnan(value) else ("∞" if value > 0 else "-∞")
     if value == int(value) and abs(value) < 1e6:
         return str(int(value))
     return f"{value:.4g}"

@@ -154,3 +154,11 @@ def test_image_figures():
     answers = Answers(MixtureVAE((3, 9, 9), clusters=3, latent=2, hidden=(8,)), Data({"x": x}))
     made = {maker.name for maker, _ in draw(answers)}
     assert made == {"reconstructions", "samples", "cluster-means", "cluster-members", "latent-map"}
+
+
+def test_report_stays_a_function_whatever_was_imported_before():
+    import evaluation
+    import evaluation.compare.page
+
+    assert callable(evaluation.report)
+    assert callable(evaluation.evaluate)
