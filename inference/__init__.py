@@ -8,9 +8,17 @@ if TYPE_CHECKING:
     from inference.loop import fit as fit
     from inference.loop import resume as resume
     from inference.run import Run as Run
+    from inference.study import gradient_study as gradient_study
+    from inference.study import study_figure as study_figure
 
-_EXPORTS = {"fit": "inference.loop", "resume": "inference.loop", "Run": "inference.run"}
-__all__ = ["Run", "fit", "resume"]
+_EXPORTS = {
+    "fit": "inference.loop",
+    "resume": "inference.loop",
+    "Run": "inference.run",
+    "gradient_study": "inference.study",
+    "study_figure": "inference.study",
+}
+__all__ = ["Run", "fit", "gradient_study", "resume", "study_figure"]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,10 +4,11 @@ Minimise over the logits l of one categorical variable
 
 .. math:: E_{z \sim \mathrm{Cat}(\mathrm{softmax}(l))}\Big[\tfrac1K \lVert z - t \rVert^2\Big],
 
-from l = 0, by Adam with step 0.01 on single-sample gradients. The targets t are nearly uniform, so that the values of z differ by
-little and most of what a plain estimator sees is noise. The problem is an ordinary Pyro program with an outermost plate of
-repetitions, and the estimators are the library's own: every repetition has its own logits and, by ``replicas``, its own baselines, temperatures
-and control variates. The loss is a sum over repetitions, hence Adam treats each of them as if it were alone.
+from l = 0, by Adam with step 0.01 on single-sample gradients. The targets t are nearly uniform, so that the values of
+z differ by little and most of what a plain estimator sees is noise. The problem is an ordinary Pyro program with an
+outermost plate of repetitions, and the estimators are the library's own: every repetition has its own logits and, by
+``replicas``, its own baselines, temperatures and control variates. The loss is a sum over repetitions, hence Adam
+treats each of them as if it were alone.
 """
 
 from __future__ import annotations
@@ -53,8 +54,9 @@ ESTIMATORS: dict[str, dict[str, Any]] = {
 class Toy(nn.Module):
     """The problem for ``repetitions`` independent runs of ``batch`` samples each.
 
-    ``logits`` [repetitions, 1, K]; sites in plates ``repetitions`` (dim -2) and ``samples`` (dim -1). The model's distribution of z is the
-    guide's, cut from the graph, so that log p - log q is zero and the bound is minus the loss.
+    ``logits`` [repetitions, 1, K]; sites in plates ``repetitions`` (dim -2) and ``samples`` (dim -1). The model's
+    distribution of z is the guide's, cut from the graph, so that log p - log q is zero and the bound is minus the
+    loss.
     """
 
     def __init__(self, target: Sequence[float], repetitions: int, batch: int = 1) -> None:
@@ -101,7 +103,7 @@ class Toy(nn.Module):
 
 @dataclass
 class Curves:
-    """What one estimator did: expected loss [steps, repetitions], log variance of its gradient [probes, repetitions]."""
+    """What one estimator did: expected loss [steps, repetitions], log variance of gradients [probes, repetitions]."""
 
     loss: Tensor
     log_variance: Tensor
@@ -177,7 +179,8 @@ def toy_experiment(
 ) -> ToyResult:
     """Runs the problem for every estimator.
 
-    ``estimators`` are names with this module's options, or ``{label: (name, options)}``; ``variance_every=0`` measures no variance.
+    ``estimators`` are names with this module's options, or ``{label: (name, options)}``; ``variance_every=0``
+    measures no variance.
     """
     if repetitions < 1 or steps < 1 or batch < 1:
         raise OptionError(f"repetitions={repetitions}, steps={steps}, batch={batch}: all must be at least 1.")
@@ -236,7 +239,8 @@ def _run(
 def log_variance(toy: Toy, estimator: Estimator, samples: int = VARIANCE_SAMPLES) -> Float[Tensor, " repetitions"]:
     """ln of the total variance (over the classes) of the gradient of one step, from fresh gradients per repetition.
 
-    All of them come from one backward pass: the logits are copied once per gradient. The estimator's averages stay as they are.
+    All of them come from one backward pass: the logits are copied once per gradient. The estimator's averages stay as
+    they are.
     """
     rows = toy.logits.detach().expand(-1, samples * toy.batch, -1).clone().requires_grad_()
     was_training = estimator.training

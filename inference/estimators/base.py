@@ -10,6 +10,7 @@ estimate and the gradient of the surrogate. Nothing in the fast path waits for t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -24,9 +25,12 @@ from pyro_models.arguments import RemembersArguments
 from pyro_models.errors import EstimatorError
 from pyro_models.parameters import show_parameters
 
+_PYRO_LOG = logging.getLogger("pyro.infer.elbo")
+
 PyroCallable = Callable[..., Any]
-#: one message of a trace: a site with its distribution, value, plates, scale and mask
-Site = dict[str, Any]
+#: one message of a trace: a site with its distribution, value, plates, scale and mask (Pyro types its distribution as
+#: a bare callable, which would need a cast at every use)
+Site = Any
 
 
 class Estimator(RemembersArguments, ELBO, nn.Module):
@@ -114,6 +118,15 @@ class Estimator(RemembersArguments, ELBO, nn.Module):
         """
         own = f"{type(self).__name__}@{id(self)}$$$"
         return lambda name: {**options, "lr": self.learning_rate} if name.startswith(own) else dict(options)
+
+    def _guess_max_plate_nesting(self, model: PyroCallable, guide: PyroCallable, args: Any, kwargs: Any) -> None:
+        # Pyro's own, without the line it logs for every estimator made.
+        level = _PYRO_LOG.level
+        _PYRO_LOG.setLevel(logging.WARNING)
+        try:
+            super()._guess_max_plate_nesting(model, guide, args, kwargs)
+        finally:
+            _PYRO_LOG.setLevel(level)
 
     def _get_trace(self, model: PyroCallable, guide: PyroCallable, args: Any, kwargs: Any) -> tuple[Trace, Trace]:
         return trace_pair(model, guide, args, kwargs)

@@ -101,7 +101,7 @@ class ControlVariate(Estimator):
         value = relax(name, run.record.draws[name].family, z)
         model_trace, guide_trace = second_pass(*run.pair, Intervene(run.record, name, value, relax))
         terms = downstream(model_trace, guide_trace, [name])[name]
-        site = run.guide_trace.nodes[name]
+        site: Site = run.guide_trace.nodes[name]
         return terms.sum_to(plates_of(site)), terms.sum_to(self.replicas.plates(site))
 
     def differentiable_loss(self, model: PyroCallable, guide: PyroCallable, *args: Any, **kwargs: Any) -> Tensor:
@@ -126,7 +126,7 @@ class ControlVariate(Estimator):
 
     def _gradient(self, name: str, draw: Draw, signal: Tensor, run: Run) -> Tensor:
         family, leaf = draw.family, draw.leaf
-        site = run.guide_trace.nodes[name]
+        site: Site = run.guide_trace.nodes[name]
         z = family.perturb(leaf, draw.noise)
         conditional = family.conditional(leaf, draw.hard, family.noise(leaf))
         _, total = self.control(name, z, run)

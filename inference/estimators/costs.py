@@ -34,9 +34,15 @@ def plates_of(site: Site) -> Plates:
     return frozenset(frame for frame in site["cond_indep_stack"] if frame.vectorized)
 
 
+def dim_of(plate: CondIndepStackFrame) -> int:
+    """The dimension of a vectorised plate, negative."""
+    assert plate.dim is not None
+    return plate.dim
+
+
 def plate_shape(plates: Plates) -> tuple[int, ...]:
     """The shape of one number per plate element."""
-    sizes = {frame.dim: frame.size for frame in plates}
+    sizes = {dim_of(frame): frame.size for frame in plates}
     return tuple(sizes.get(dim, 1) for dim in range(min(sizes, default=0), 0))
 
 
@@ -51,11 +57,11 @@ def subsampling_scale(plates: Plates) -> float:
 
 def sum_to(value: Tensor, own: Plates, target: Plates) -> Tensor:
     """Sums every dimension that is not a plate of ``target``; the result broadcasts against :func:`plate_shape`."""
-    kept = {frame.dim for frame in own & target}
+    kept = {dim_of(frame) for frame in own & target}
     summed = [dim for dim in range(-value.dim(), 0) if dim not in kept and value.shape[dim] != 1]
     if summed:
         value = value.sum(summed, keepdim=True)
-    rank = max((-frame.dim for frame in target), default=0)
+    rank = max((-dim_of(frame) for frame in target), default=0)
     return value.reshape(value.shape[value.dim() - rank :]) if value.dim() > rank else value
 
 
@@ -115,12 +121,12 @@ def bound(model_trace: Trace, guide_trace: Trace) -> Tensor:
     """log p - log q, every term once; leaves the log-probabilities in the traces."""
     model_trace.compute_log_prob()
     guide_trace.compute_log_prob()
-    return model_trace.log_prob_sum() - guide_trace.log_prob_sum()
+    return torch.as_tensor(model_trace.log_prob_sum() - guide_trace.log_prob_sum())
 
 
 def pathwise_part(model_trace: Trace, guide_trace: Trace) -> Tensor:
     """log p - log q without log q of the sampled sites, whose own gradient has mean zero."""
-    total = model_trace.log_prob_sum()
+    total = torch.as_tensor(model_trace.log_prob_sum())
     sampled = score_sites(guide_trace)
     for name, site in sample_sites(guide_trace).items():
         if name not in sampled:

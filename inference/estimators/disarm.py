@@ -8,7 +8,7 @@ import torch
 from pyro.poutine import Trace
 from torch import Tensor
 
-from inference.estimators.base import Estimator, PyroCallable, surrogate_loss, trace_pair
+from inference.estimators.base import Estimator, PyroCallable, Site, surrogate_loss, trace_pair
 from inference.estimators.costs import bound, downstream, learning_signals, pathwise_part, plates_of
 from inference.estimators.handlers import Draw, Intervene, Record, second_pass
 from inference.estimators.requirements import require_families, require_matching, require_sampled
@@ -56,7 +56,7 @@ class DisARM(Estimator):
         surrogate = pathwise_part(model_trace, guide_trace)
         for name, draw in record.draws.items():
             with torch.no_grad():
-                site = guide_trace.nodes[name]
+                site: Site = guide_trace.nodes[name]
                 twin = draw.family.harden(draw.family.perturb(draw.leaf, 1 - draw.noise))
                 other = second_pass(model, guide, args, kwargs, Intervene(record, name, draw.family.decode(twin)))
                 difference = signals[name] - downstream(*other, [name])[name].sum_to(plates_of(site))

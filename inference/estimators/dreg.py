@@ -59,7 +59,7 @@ class DReG(ImportanceWeighted):
         log_w = log_weights(model_trace, guide_trace, plates)
         weights = log_w.detach().softmax(0)
         free = [name for name, value in values.items() if value.requires_grad]
-        leaves = [cut.nodes[name]["value"] for name in free]
+        leaves: list[Any] = [cut.nodes[name]["value"] for name in free]
         objective = (weights.square() * log_w).sum()
         gradients = torch.autograd.grad(objective, leaves, retain_graph=True, allow_unused=True) if leaves else ()
         joint = Terms()

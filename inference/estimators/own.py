@@ -17,7 +17,7 @@ from pyro.poutine import Trace
 from torch import Tensor, nn
 
 from inference.estimators.base import Site, latent_sites, sample_sites
-from inference.estimators.costs import Plates, plate_shape, plates_of
+from inference.estimators.costs import Plates, dim_of, plate_shape, plates_of
 from inference.estimators.discrete import family_of
 from pyro_models.errors import EstimatorError
 
@@ -39,7 +39,7 @@ class Replicas:
             return None
         for frame in plates_of(site):
             if frame.name == self.plate:
-                return int(frame.dim)
+                return dim_of(frame)
         raise EstimatorError(
             f"replicas='{self.plate}' names no plate of the site '{site['name']}' (its plates: "
             f"{', '.join(frame.name for frame in plates_of(site)) or 'none'}); leave replicas out unless the runs "
@@ -119,7 +119,7 @@ class ReplicaMLP(nn.Module):
         return values.squeeze(-1)
 
 
-def run_network(network: ReplicaMLP, features: Tensor, site: Site, replicas: Replicas) -> Tensor:
+def run_network(network: nn.Module, features: Tensor, site: Site, replicas: Replicas) -> Tensor:
     """A network on features ``[*plates, inputs]``: exactly one number per plate element, ``[*plates]``."""
     dim = replicas.dim(site)
     first = features.unsqueeze(0) if dim is None else features.movedim(dim - 1, 0)
@@ -154,7 +154,7 @@ def _columns(source: Site, site: Site) -> Tensor:
         value, event_dims = family.encode(value, source["fn"]), event_dims + 1
     value = value.float() if not value.is_floating_point() else value
     value = value.reshape((*value.shape[: value.dim() - event_dims], -1))  # [*batch, event]
-    shared = {frame.dim for frame in plates_of(source) & plates_of(site)}
+    shared = {dim_of(frame) for frame in plates_of(source) & plates_of(site)}
     innermost = max(shared, default=0)
     foreign = [dim for dim in range(-value.dim() + 1, 0) if dim not in shared and value.shape[dim - 1] > 1]
     averaged = [dim - 1 for dim in foreign if dim < innermost or not shared]

@@ -83,7 +83,7 @@ class Relax(ControlVariate):
             self.networks[key(name)] = ReplicaMLP(count, inputs, self.hidden, like)
 
     def control(self, name: str, z: Tensor, run: Run) -> tuple[Tensor, Tensor]:
-        site = run.guide_trace.nodes[name]
+        site: Site = run.guide_trace.nodes[name]
         plates = plates_of(site)
         scale = subsampling_scale(plates)
         soft = self.soften(name, run.record.draws[name].family, z, site)

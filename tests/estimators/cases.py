@@ -1,8 +1,9 @@
 """Small model/guide pairs with every kind of dependence, and their bounds summed by hand.
 
-Each pair runs in ``copies`` at once: an outermost plate whose elements have parameters of their own, so that one backward pass gives
-one independent gradient per copy. ``table(p)`` is the independent truth: for every datum, the probability and the log-weight
-log p - log q of every joint value (continuous sites at the nodes of a Gauss-Hermite rule), written without Pyro.
+Each pair runs in ``copies`` at once: an outermost plate whose elements have parameters of their own, so that one
+backward pass gives one independent gradient per copy. ``table(p)`` is the independent truth: for every datum, the
+probability and the log-weight log p - log q of every joint value (continuous sites at the nodes of a Gauss-Hermite
+rule), written without Pyro.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     table = gradient_study(model, guide, ["rloo", "rebar", "relax"], args=(x,))
     study_figure(table).savefig("gradients.png")
 
-Every estimator draws many gradients at the same parameters, after its own parameters have learned there. The reference is enumeration
-(whose own noise, from continuous sites, is counted).
+Every estimator draws many gradients at the same parameters, after its own parameters have learned there. The
+reference is enumeration (whose own noise, from continuous sites, is counted).
 """
 
 from __future__ import annotations
@@ -42,17 +42,18 @@ def gradient_study(
 ) -> Any:
     """One row per estimator, as a pandas table indexed by its label.
 
-    Columns: ``unbiased`` (as declared), ``bias`` (norm of the mean gradient minus the reference), ``bias_error`` (its standard error), ``max_abs_z``
-    (largest |mean - reference| / standard error over all entries), ``variance`` (total, of one gradient), ``seconds`` (of one step, the median),
-    ``variance_x_time`` (what a gradient of given precision costs), ``loss``, and ``refused`` (the reason, where an estimator cannot do the pair).
+    Columns: ``unbiased`` (as declared), ``bias`` (norm of the mean gradient minus the reference), ``bias_error`` (its
+    standard error), ``max_abs_z`` (largest |mean - reference| / standard error over all entries), ``variance``
+    (total, of one gradient), ``seconds`` (of one step, the median), ``variance_x_time`` (what a gradient of given
+    precision costs), ``loss``, and ``refused`` (the reason, where an estimator cannot do the pair).
 
     Args:
         estimators: names, or ``{label: name or estimator}`` for other options.
         samples: gradients drawn.
         own_steps: steps that an estimator's own parameters learn for beforehand; model and guide stay fixed.
         parameters: whose gradients are studied; by default all that model and guide own or announce to Pyro.
-        reference: the estimator taken for the truth; None leaves the bias columns empty, as does an estimator of another
-            bound than the reference's (``vimco`` against ``exact``).
+        reference: the estimator taken for the truth; None leaves the bias columns empty, as does an estimator of
+            another bound than the reference's (``vimco`` against ``exact``).
     """
     import pandas as pd
 
@@ -86,7 +87,8 @@ def gradient_study(
         }
         rows[label]["variance_x_time"] = rows[label]["variance"] * seconds
         rows[label]["refused"] = ""
-    columns = ["unbiased", "bias", "bias_error", "max_abs_z", "variance", "seconds", "variance_x_time", "loss", "refused"]
+    columns = ["unbiased", "bias", "bias_error", "max_abs_z"]
+    columns += ["variance", "seconds", "variance_x_time", "loss", "refused"]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     table.index.name = "estimator"
     return table
@@ -104,8 +106,8 @@ def find_parameters(model: PyroCallable, guide: PyroCallable, *args: Any, **kwar
         guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
         poutine.replay(model, trace=guide_trace)(*args, **kwargs)
     for name in capture.trace.param_nodes:
-        parameter = pyro.get_param_store()._params[name]  # the unconstrained leaf, to which gradients come
-        found.setdefault(id(parameter), (name, parameter))
+        leaf = pyro.get_param_store()._params[name]  # unconstrained, where the gradients arrive
+        found.setdefault(id(leaf), (name, leaf))
     weights = {name: parameter for name, parameter in found.values() if parameter.requires_grad}
     if not weights:
         raise OptionError("model and guide have no trainable parameters; pass parameters={name: tensor}.")
