@@ -29,6 +29,7 @@ def train_story(
     precision: Literal["float32", "bf16"] = "float32",
     threads: int | None = None,
     jobs: int = 1,
+    scheduler: Literal["processes", "ray"] = "processes",
     run_dir: str | None = None,
     log_every: int = 50,
     validate_every: int | None = None,
@@ -63,6 +64,7 @@ def train_story(
         precision: bf16 for the networks on a GPU.
         threads: CPU threads.
         jobs: seeds trained at the same time, in processes of one thread each.
+        scheduler: who runs the jobs: processes of this machine, or a Ray cluster.
         run_dir: folder to write (default runs/STORY-DATA/seed-N).
         log_every: steps between readings.
         validate_every: steps between validation bounds.
@@ -118,16 +120,17 @@ def train_story(
         )
         for number, folder in zip(chosen, folders, strict=True)
     ]
-    runs = run_jobs(made, jobs)
+    runs = run_jobs(made, jobs, scheduler)
     if report:
         finish(runs)
 
 
 def finish(runs: list[Any]) -> None:
-    """Evaluates and reports trained runs; prints the table."""
+    """Evaluates and reports trained runs; prints the table. Of processes that trained together, the first does."""
     from evaluation.reporting import report
+    from inference.distributed import Processes
 
-    for run in runs:
+    for run in runs if Processes().first else ():
         page = report(run)
         print_metrics(run.metrics, run.name)
         print(f"\nreport: {page}")

@@ -18,7 +18,7 @@ from pyro_models.errors import OptionError
 class Log:
     """Context manager around the loop; on resume, lines beyond the checkpoint are dropped and the rest is continued."""
 
-    def __init__(self, run: Run, start: int, steps: int, settings: Training) -> None:
+    def __init__(self, run: Run, start: int, steps: int, settings: Training, silent: bool = False) -> None:
         self.run = run
         rows = run.rows
         if run.path is not None and (run.path / "log.jsonl").is_file():
@@ -30,18 +30,18 @@ class Log:
             initial=start,
             desc=run.name,
             unit="step",
-            disable=not settings.progress,
+            disable=silent or not settings.progress,
             dynamic_ncols=True,
             # a file or a pipe gets a line now and then, not a film
             mininterval=0.2 if sys.stderr.isatty() else 10.0,
         )
         self.advance = self.bar.update
         self.file = None
-        if run.path is not None:
+        if run.path is not None and not silent:
             self.file = (run.path / "log.jsonl").open("w")
             self.file.writelines(json.dumps(row) + "\n" for row in rows)
             self.file.flush()
-        self.board = _board(run) if settings.tensorboard else None
+        self.board = _board(run) if settings.tensorboard and not silent else None
         self.began = time.monotonic()
 
     def write(self, row: dict[str, Any]) -> None:

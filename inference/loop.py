@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from inference import checkpoint, estimators
 from inference.device import choose_device, wrap_in_autocast
 from inference.diagnose import first_bad_number
+from inference.distributed import Processes
 from inference.estimators.base import Estimator
 from inference.log import Log, require_tensorboard
 from inference.run import FORMAT, Run, build_estimator, build_story, environment, new_folder, plain, write_config
@@ -65,7 +66,10 @@ def fit(
         training: the settings of :class:`inference.settings.Training`.
     """
     settings = Training.from_options(training)
-    device = choose_device(settings.device)
+    processes = Processes()
+    device = processes.device(choose_device(settings.device))
+    if not processes.first:
+        run_dir = None  # the first process writes
     if run_dir is not None:
         _refuse_taken(Path(run_dir))
     splits, reference = _resolve_data(data, data_options or {})
@@ -89,21 +93,22 @@ def fit(
         run.story = made
         if run.path is not None:
             write_config(run.path / "config.yaml", run.config)
-        return _train(run, chosen, splits, settings, device, state=None)
+        return _train(run, chosen, splits, settings, device, processes, state=None)
 
 
 def resume(path: str | Path, data: Any = None, **changes: Any) -> Run:
     """Goes on with an interrupted run to the numbers it would have reached; ``steps`` may be raised to train longer."""
     run = Run.load(path)
     settings = replace(run.training, **changes) if changes else run.training
-    device = choose_device(settings.device)
+    processes = Processes()
+    device = processes.device(choose_device(settings.device))
     splits = run.data() if data is None else _resolve_data(data, {})[0]
     state = checkpoint.load(run.file("checkpoint.pt"), device)
     if "optimiser" not in state:
         raise RunError(f"{run.path} was saved without the optimiser's state and cannot be resumed; train it again.")
     with _threads(settings.threads):
         run.story = build_story(run.config)
-        return _train(run, build_estimator(run.config), splits, settings, device, state)
+        return _train(run, build_estimator(run.config), splits, settings, device, processes, state)
 
 
 def _train(
@@ -112,6 +117,7 @@ def _train(
     splits: Splits,
     settings: Training,
     device: torch.device,
+    processes: Processes,
     state: dict[str, Any] | None,
 ) -> Run:
     story = run.story
@@ -128,31 +134,32 @@ def _train(
         estimator.load_state_dict(state["estimator"])
         optimiser.load_state_dict(state["optimiser"])
         start = state["step"]
-        checkpoint.set_random_state(state["random"])
+        checkpoint.set_random_state(processes.mine(state["random"], run.path))
+    else:
+        processes.split_streams(settings.seed)
+    loss_of = processes.parallel(Objective(story, estimator))
     bound = validation_bound(story, splits.validation, device) if splits.validation is not None else None
     validate_every = settings.validation_interval(steps)
     weights = [p for group in optimiser.param_groups for p in group["params"]]
     batches = train.batches(settings.batch_size, settings.seed, first_step=start)
     story.train()
 
-    def snapshot(step: int) -> dict[str, Any]:
-        return {
+    def save(step: int) -> None:
+        state = {
             "step": step,
             "story": story.state_dict(),
             "estimator": estimator.state_dict(),
             "optimiser": optimiser.state_dict(),
-            "random": checkpoint.random_state(),
+            "random": processes.gather(checkpoint.random_state()),
         }
-
-    def save(step: int) -> None:
-        if run.path is not None:
-            checkpoint.save(run.path / "checkpoint.pt", snapshot(step))
+        if run.path is not None and processes.first:
+            checkpoint.save(run.path / "checkpoint.pt", state)
 
     window: list[Tensor] = []
     saved_at = time.monotonic()
-    with Log(run, start, steps, settings) as log, _unchecked():
+    with Log(run, start, steps, settings, silent=not processes.first) as log, _unchecked():
         for step in range(start, steps):
-            batch = batch_arguments(story, next(batches))
+            batch = processes.share(batch_arguments(story, next(batches)))
             progress = step / steps
             story.at(progress)
             estimator.at(progress)
@@ -161,10 +168,7 @@ def _train(
                 for group, rate in zip(optimiser.param_groups, rates, strict=True):
                     group["lr"] = rate * factor
             optimiser.zero_grad(set_to_none=True)
-            if step - start < CHECKED_STEPS:
-                loss = _checked_loss(story, estimator, batch, step, run)
-            else:
-                loss = estimator.differentiable_loss(story.model, story.guide, *batch) / len(batch[0])
+            loss = loss_of(*batch) if step - start >= CHECKED_STEPS else _checked(loss_of, story, batch, step, run)
             loss.backward()
             if settings.clip is not None:
                 nn.utils.clip_grad_norm_(weights, settings.clip)
@@ -177,22 +181,24 @@ def _train(
                 _stop(story, batch, step, run)
             optimiser.step()
             done = step + 1
-            story.revise(progress, done / steps, train, optimiser)
+            with processes.together(settings.seed + done):
+                story.revise(progress, done / steps, train, optimiser)
             window.append(value)
             log.advance(1)
             read = done % settings.log_every == 0 or done == steps
             if not read:
                 continue
-            losses = torch.stack(window)
+            losses = processes.mean(torch.stack(window))
             if not bool(torch.isfinite(losses).all()):
                 _stop(story, batch, step, run)
             row = {"step": done, "loss": float(losses.double().mean())}
             window.clear()
-            if bound is not None and validate_every and (done % validate_every < settings.log_every or done == steps):
+            look = validate_every and (done % validate_every < settings.log_every or done == steps)
+            if bound is not None and look and processes.first:
                 row["validation"] = bound()
             log.write(row)
             due = settings.checkpoint_every is not None and done % settings.checkpoint_every < settings.log_every
-            if due or time.monotonic() - saved_at > 60 * settings.checkpoint_minutes:
+            if due or processes.agree(time.monotonic() - saved_at > 60 * settings.checkpoint_minutes):
                 save(done)
                 saved_at = time.monotonic()
     save(steps)
@@ -223,11 +229,22 @@ def _optimiser(story: Story, estimator: Estimator, settings: Training) -> torch.
     return torch.optim.Adam(groups, weight_decay=settings.weight_decay, fused=True)
 
 
-def _checked_loss(story: Story, estimator: Estimator, batch: list[Tensor], step: int, run: Run) -> Tensor:
+class Objective(nn.Module):
+    """The estimator's loss per datum as a module, so that torch's wrappers see all parameters that it trains."""
+
+    def __init__(self, story: Story, estimator: Estimator) -> None:
+        super().__init__()
+        self.story, self.estimator = story, estimator
+
+    def forward(self, *batch: Tensor) -> Tensor:
+        return self.estimator.differentiable_loss(self.story.model, self.story.guide, *batch) / len(batch[0])
+
+
+def _checked(loss_of: nn.Module, story: Story, batch: list[Tensor], step: int, run: Run) -> Tensor:
     """The loss with Pyro's checks of shapes and supports, whose complaint about a NaN becomes ours."""
     try:
         with pyro.validation_enabled():
-            return estimator.differentiable_loss(story.model, story.guide, *batch) / len(batch[0])
+            return loss_of(*batch)
     except ValueError:
         if not all(bool(torch.isfinite(p).all()) for p in story.parameters()):
             _stop(story, batch, step, run)

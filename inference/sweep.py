@@ -1,4 +1,4 @@
-"""Several seeds of one setting, one after the other or in processes side by side."""
+"""Several seeds of one setting: one after the other, in processes side by side, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 
 from inference.loop import fit
 from inference.run import Run, free_folder
-from pyro_models.errors import OptionError
+from pyro_models.errors import OptionError, unknown_name
+
+SCHEDULERS = ("processes", "ray")
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,18 @@ class Job:
         )
 
 
-def run_jobs(jobs: Sequence[Job], at_once: int = 1) -> list[Run]:
-    """Runs the jobs, ``at_once`` of them side by side in processes of one thread, and returns the runs in order."""
+def run_jobs(jobs: Sequence[Job], at_once: int = 1, scheduler: str = "processes") -> list[Run]:
+    """Runs the jobs, ``at_once`` of them side by side in processes of one thread, and returns the runs in order.
+
+    ``scheduler="ray"`` hands them to Ray instead, which runs them wherever its cluster has a free core (and a share of
+    a GPU, where there are any); the run folders must then be on a disk that all machines see.
+    """
     if at_once < 1:
         raise OptionError(f"jobs is {at_once}; it must be at least 1.")
+    if scheduler not in SCHEDULERS:
+        raise unknown_name("scheduler", scheduler, SCHEDULERS)
+    if scheduler == "ray":
+        return [Run.load(path) for path in _run_on_ray(jobs, at_once)]
     if at_once == 1 or len(jobs) == 1:
         return [job.run() for job in jobs]
     # Spawned, not forked: torch's thread pools do not survive a fork.
@@ -56,6 +66,20 @@ def _run_alone(job: Job) -> str:
     settings = {**job.training, "threads": 1, "progress": False}
     Job(**{**vars(job), "training": settings}).run()
     return job.run_dir
+
+
+def _run_on_ray(jobs: Sequence[Job], at_once: int) -> list[str]:
+    try:
+        import ray
+    except ImportError as error:
+        raise OptionError("Ray is not installed; `pip install 'pyro-models[ray]'`, or use processes.") from error
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False, include_dashboard=False)  # joins the cluster of RAY_ADDRESS, or starts one here
+    gpus = min(1.0, ray.cluster_resources().get("GPU", 0.0) / at_once)
+    remote = ray.remote(num_cpus=1, num_gpus=gpus)(_run_alone)
+    # Paths are written out: a worker's working folder is another one.
+    placed = [Job(**{**vars(job), "run_dir": str(Path(job.run_dir).resolve())}) for job in jobs]
+    return ray.get([remote.remote(job) for job in placed])
 
 
 def parse_seeds(seed: int | None, seeds: str | Sequence[int] | None) -> list[int]:
