@@ -13,3 +13,9 @@ STORIES.add("vae", "pyro_models.anchors.vae:VAE", "Gaussian causes; the baseline
 STORIES.add(
     "mixture-vae", "pyro_models.anchors.mixture_vae:MixtureVAE", "K Gaussian components cluster the latent space"
 )
+STORIES.add("dvae", "pyro_models.prototypes.dvae:DVAE", "K prototypes: every datum is one of them plus noise")
+STORIES.add(
+    "dvae-st",
+    "pyro_models.prototypes.dvae_st:DVAEST",
+    "K prototypes moved by a spatial transformer: affine, bending, ...",
+)

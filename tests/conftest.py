@@ -9,7 +9,8 @@ from jaxtyping import install_import_hook
 
 # Where shapes are annotated they are checked, and dimensions of one name must agree: in tests only, and before the
 # packages are imported. Packages that answer wrong types with an error of their own are left out.
-install_import_hook(["pyro_models.nn", "pyro_models.anchors", "inference.estimators"], "beartype.beartype").__enter__()
+CHECKED = ["pyro_models.nn", "pyro_models.anchors", "pyro_models.prototypes", "inference.estimators"]
+install_import_hook(CHECKED, "beartype.beartype").__enter__()
 
 torch.set_num_threads(1)
 

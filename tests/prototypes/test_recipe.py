@@ -1,0 +1,423 @@
+"""The recipe's moves, its schedule, and what training with it reaches."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from inference import estimators, fit, resume
+from pyro_models.datasets.data import Data
+from pyro_models.errors import ModelsError
+from pyro_models.prototypes.bank import FreePixels, Generator, spread_out
+from pyro_models.prototypes.candidates import Candidates
+from pyro_models.prototypes.dvae import DVAE
+from pyro_models.prototypes.dvae_st import DVAEST
+from pyro_models.prototypes.moves import best_split, cheapest_removals, survey
+from pyro_models.prototypes.recipe import Recipe, make_recipe
+
+#: every estimator that can handle a categorical site
+ESTIMATORS = (
+    "exact",
+    "reinforce",
+    "nvil",
+    "rloo",
+    "vimco",
+    "concrete",
+    "straight-through",
+    "gumbel-rao",
+    "rebar",
+    "relax",
+    "reweighted-wake-sleep",
+)
+TINY = {"channels": (4, 4), "features": 16}
+
+
+def shapes(count: int = 240, size: int = 8, seed: int = 0) -> Data:
+    """Crosses, bars and rings that are moved by a pixel or not."""
+    generator = torch.Generator().manual_seed(seed)
+    x, label = torch.zeros(count, 1, size, size), torch.arange(count) % 3
+    for image, kind in zip(x, label.tolist(), strict=True):
+        row, column = (int(torch.randint(1, size - 5, (), generator=generator)) for _ in range(2))
+        patch = torch.zeros(5, 5)
+        if kind == 0:
+            patch[2], patch[:, 2] = 1, 1
+        elif kind == 1:
+            patch[:, 1:3] = 1
+        else:
+            patch[:] = 1
+            patch[1:4, 1:4] = 0
+        image[0, row : row + 5, column : column + 5] = patch
+    return Data({"x": x, "label": label}, "shapes")
+
+
+# -- moves --------------------------------------------------------------------------------------------------------
+
+
+def test_the_survey_counts_what_removal_costs():
+    energies = 10 * torch.rand(50, 4)
+    found = survey(energies)
+    best = energies.min(1).values
+    for k in range(4):
+        without = energies[:, [j for j in range(4) if j != k]].min(1).values
+        assert found.removal[k].item() == pytest.approx((without - best).mean().item(), abs=1e-5)
+        mine = energies.argmin(1) == k
+        assert found.energy[k].item() == pytest.approx(best[mine].sum().item() / 50, abs=1e-5)
+    assert found.objective == pytest.approx(-(-energies).exp().sum(1).log().mean().item(), abs=1e-5)
+
+
+def test_duplicates_and_the_dead_are_removed_first():
+    """Four groups of data with a cluster each, one cluster twice and one that nobody wants."""
+    energies = torch.full((40, 6), 50.0)
+    for n in range(40):
+        energies[n, n % 4] = 1.0
+    energies[:, 4] = energies[:, 2] + 0.1  # a worse copy of 2
+    energies[:, 5] = 100.0
+    assert set(cheapest_removals(energies, keep=4)) == {4, 5}
+    gone = energies.clone()
+    gone[:, 5] = torch.inf
+    assert cheapest_removals(gone, keep=4) == [4]
+    assert cheapest_removals(energies, keep=6) == []
+
+
+def test_removals_are_greedy_and_sequential():
+    """Two copies of each other are both free to remove, but only one of them may go."""
+    energies = torch.full((30, 4), 50.0)
+    for n in range(30):
+        energies[n, n % 3] = 1.0
+    energies[:, 3] = energies[:, 0]
+    assert len({0, 3} & set(cheapest_removals(energies, keep=3))) == 1
+
+
+def test_a_split_takes_from_the_cheapest_and_gives_to_the_richest():
+    energies = torch.full((40, 3), 90.0)
+    energies[:10, 0], energies[10:, 1] = 1.0, 30.0
+    energies[:10, 2] = 1.01
+    energies[0, 2] = 0.99
+    found = survey(energies)
+    refused = torch.zeros(3, 3, dtype=torch.bool)
+    assert best_split(found, refused, worth=0.25) == (2, 1)
+    refused[2, 1] = True
+    assert best_split(found, refused, worth=0.25) != (2, 1)
+    assert best_split(found, torch.ones(3, 3, dtype=torch.bool), worth=0.25) is None
+    assert best_split(survey(torch.tensor([[0.0, 99.0], [99.0, 0.0]])), refused[:2, :2], worth=0.25) is None
+
+
+def small(**options) -> DVAEST:
+    return DVAEST((1, 8, 8), clusters=3, **{"spare": 0, **TINY, **options})
+
+
+def adam(story) -> torch.optim.Optimizer:
+    """An optimiser that has made a step."""
+    optimiser = torch.optim.Adam(story.parameters())
+    estimator = estimators.get("exact")()
+    x = torch.rand(8, 1, 8, 8)
+    estimator.prepare(story.model, story.guide, x)
+    estimator.differentiable_loss(story.model, story.guide, x).backward()
+    optimiser.step()
+    return optimiser
+
+
+def test_a_split_copies_weights_and_moments():
+    story = small(guide="per-cluster")
+    optimiser = adam(story)
+    energies = torch.full((40, 3), 90.0)
+    energies[:10, 0], energies[10:, 1], energies[0, 2] = 1.0, 30.0, 0.99
+    story.split(energies, optimiser)
+    assert story.moved.tolist() == [2, 1]
+    for row in (story.head_weights, story.head_biases, story.index_head.weight, story.index_head.bias):
+        torch.testing.assert_close(row[2], row[1])
+        assert not torch.equal(row[0], row[1])
+        for name in ("exp_avg", "exp_avg_sq"):
+            torch.testing.assert_close(optimiser.state[row][name][2], optimiser.state[row][name][1])
+    images = story.prototypes().detach()
+    assert 0 < (images[2] - images[1]).abs().max() < 0.5
+
+
+@pytest.mark.parametrize("pays", [True, False])
+def test_a_move_is_judged_and_put_back_when_it_did_not_pay(pays):
+    data = shapes(60)
+    story, x = small(), data["x"]
+    optimiser = adam(story)
+    before = [row.clone() for row in story.rows()]
+    energies = torch.full((40, 3), 90.0)
+    energies[:10, 0], energies[10:, 1], energies[0, 2] = 1.0, 30.0, 0.99
+    story.split(energies, optimiser)
+    with torch.no_grad():  # what training made of the two since
+        places = x[[0, 1]] if pays else 1 - x[[0, 1]]
+        story.prototypes.pixels[[2, 1]] = places.clamp(0.03, 0.97).logit() / 4
+    after = [row.clone() for row in story.rows()]
+    story.judge(x)
+    expected = after if pays else before
+    for row, value in zip(story.rows(), expected, strict=True):
+        torch.testing.assert_close(row.detach(), value)
+    assert bool(story.refused[2, 1]) is not pays
+    assert story.moved.tolist() == [-1, -1]
+
+
+# -- schedule -----------------------------------------------------------------------------------------------------
+
+
+def test_the_recipe_ends_in_the_plain_model():
+    recipe = Recipe()
+    assert recipe.variance_factor(0.0) == 20
+    assert recipe.variance_factor(0.15) == pytest.approx(math.sqrt(20))
+    assert recipe.variance_factor(0.3) == recipe.variance_factor(1.0) == 1
+    assert [recipe.clusters(p, 10) for p in (0.0, 0.29, 0.6, 1.0)] == [25, 25, 10, 10]
+    counts = [recipe.clusters(p / 100, 10) for p in range(101)]
+    assert all(a >= b >= a - 1 for a, b in itertools.pairwise(counts))
+    assert [recipe.transforms(p, 2) for p in (0.0, 0.1, 0.3, 1.0)] == [0, 1, 2, 2]
+    assert recipe.transforms(1.0, 5) == 5
+    assert recipe.floor_weight(0.0) == 25
+    assert recipe.floor_weight(0.5) == 0
+
+
+def test_the_original_recipe_is_plain_from_the_start():
+    recipe = make_recipe("original")
+    assert recipe.variance_factor(0.0) == 1
+    assert recipe.clusters(0.0, 10) == 10
+    assert recipe.transforms(0.0, 2) == 2
+    assert recipe.floor_weight(0.0) == 0
+    assert not recipe.moves
+    assert not recipe.placed
+    assert make_recipe("original", anneal=3.0).variance_factor(0.0) == 3
+
+
+def test_annealing_a_bernoulli_tempers_it():
+    story = DVAE((1, 8, 8), clusters=2, spare=0, likelihood="bernoulli", guide="collapsed")
+    x = torch.rand(3, 1, 8, 8)
+    plain = story.energies(x)
+    story.at(0.0)
+    torch.testing.assert_close(story.energies(x), plain / 20)
+
+
+# -- the bound ----------------------------------------------------------------------------------------------------
+
+
+def bound(story, x) -> torch.Tensor:
+    estimator = estimators.get("exact")(max_plate_nesting=1)
+    estimator.prepare(story.model, story.guide, x)
+    return -estimator.differentiable_loss(story.model, story.guide, x)
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
+def test_the_collapsed_dvae_has_the_exact_evidence(likelihood):
+    story = DVAE((1, 8, 8), clusters=3, spare=2, likelihood=likelihood, guide="collapsed")
+    story.active[1] = False
+    x = torch.rand(7, 1, 8, 8)
+    images = story.cluster_means()
+    if likelihood == "gaussian":
+        each = torch.distributions.Normal(images, 0.15**0.5).log_prob(x.unsqueeze(1))
+    else:
+        logits = images.logit()
+        each = -torch.nn.functional.binary_cross_entropy_with_logits(
+            logits.expand(7, -1, -1, -1, -1), x.unsqueeze(1).expand(-1, 4, -1, -1, -1), reduction="none"
+        )
+    evidence = (each.flatten(2).sum(2).logsumexp(1) - math.log(4)).sum()
+    torch.testing.assert_close(bound(story, x), evidence, rtol=1e-4, atol=1e-2)
+
+
+def sure(story: DVAEST) -> DVAEST:
+    """A posterior over transforms that is as narrow as it may be, with weights that do something."""
+    with torch.no_grad():
+        story.head_weights.normal_(0, 0.05)
+        story.head_biases[:, story.transformer.size :] = -6.0
+    return story
+
+
+@pytest.mark.parametrize("guide", DVAEST.guides)
+def test_the_bound_of_the_dvae_st_is_the_sum_over_clusters(guide):
+    story = sure(DVAEST((1, 8, 8), clusters=3, spare=1, candidates=0, guide=guide, **TINY))
+    story.active[2] = False
+    x = shapes(9)["x"]
+    constant = 32 * math.log(2 * math.pi * 0.15)
+    energies = story.energies(x)[:, story.active] + math.log(3) + constant
+    q = story.responsibilities(x)
+    by_hand = -(q * energies + torch.special.xlogy(q, q)).sum()
+    # the draws of t still vary by e^-6 prior scales, in 38 dimensions, in the KL term by 1/2 chi^2 around its mean
+    assert bound(story, x).item() == pytest.approx(by_hand.item(), abs=3 * 9 * math.sqrt(38 / 2))
+    terms = story.bound_terms(x)
+    total = -(terms["nll"] + terms["kl"] + constant).sum()
+    assert total.item() == pytest.approx(by_hand.item(), abs=2.0)
+
+
+def test_candidates_are_a_distribution_over_the_likeliest():
+    logits = torch.randn(5, 7)
+    q = Candidates(logits, 3)
+    values = q.enumerate_support()
+    assert values.shape == (3, 5, 7)
+    torch.testing.assert_close(q.log_prob(values).exp().sum(0), torch.ones(5))
+    kept = values.sum(0).bool()
+    expected = logits.softmax(-1)
+    for row in range(5):
+        assert set(expected[row].topk(3).indices.tolist()) == set(kept[row].nonzero().flatten().tolist())
+    torch.testing.assert_close(q.probs[kept], (expected / (expected * kept).sum(1, keepdim=True))[kept])
+    assert q.expand((4, 5)).sample().shape == (4, 5, 7)
+
+
+def test_leaving_out_candidates_costs_what_is_said():
+    story = DVAE((1, 8, 8), clusters=6, spare=0, guide="collapsed", variance=3.0)
+    x = torch.rand(4, 1, 8, 8)
+    full = bound(story, x)
+    left_out = 1 - story.responsibilities(x).topk(2, dim=1).values.sum(1)
+    assert left_out.max() > 0.05
+    everything = story.index_posterior
+    story.index_posterior = lambda logits, count=None: everything(logits, 2)
+    torch.testing.assert_close(full - bound(story, x), -torch.log1p(-left_out).sum(), rtol=1e-3, atol=1e-3)
+
+
+def test_prototypes_are_decoded_once_per_step_whatever_the_batch():
+    story, counts = DVAE((1, 8, 8), clusters=4, spare=0, prototypes="generator"), []
+    story.prototypes.output.register_forward_hook(lambda module, args, output: counts.append(len(output)))
+    for size in (2, 64):
+        bound(story, torch.rand(size, 1, 8, 8))
+    assert set(counts) == {4}
+
+
+def test_the_usage_floor_is_a_hinge_and_fades():
+    story = DVAE((1, 8, 8), clusters=4, spare=0)
+    x = torch.rand(40, 1, 8, 8)
+    even = torch.zeros(40, 4)
+    one = torch.tensor([30.0, 0, 0, 0]).repeat(40, 1)
+    losses = {}
+    for name, logits in (("even", even), ("one", one)):
+        story.index_logits = lambda x, logits=logits: logits
+        story.at(0.3)
+        weight = story.floor_weight
+        with_floor = -bound(story, x)
+        story.floor_weight = 0.0
+        losses[name] = (with_floor + bound(story, x)).item() / 40
+    assert weight == pytest.approx(10)
+    assert losses["even"] == pytest.approx(0, abs=1e-4)
+    assert losses["one"] == pytest.approx(10 * 3 * 0.125, rel=1e-3)
+
+
+# -- start values -------------------------------------------------------------------------------------------------
+
+
+def test_start_values_are_far_apart():
+    """Three tight groups: k-means++ takes one of each, drawing blindly would miss one in most cases."""
+    for seed in range(5):
+        torch.manual_seed(seed)
+        centres = torch.tensor([0.1, 0.5, 0.9]).repeat_interleave(torch.tensor([60, 3, 3]))
+        chosen = spread_out(centres[:, None, None, None] + 0.001 * torch.rand(66, 1, 4, 4), 3)
+        assert sorted(chosen.mean((1, 2, 3)).round(decimals=1).tolist()) == pytest.approx([0.1, 0.5, 0.9])
+    assert len(spread_out(torch.ones(5, 1, 2, 2), 4)) == 4
+
+
+@pytest.mark.parametrize("bank", [FreePixels, Generator])
+def test_a_bank_takes_on_the_images_it_is_given(bank):
+    images = shapes(4)["x"]
+    made = bank(4, (1, 8, 8))
+    made.place(images)
+    assert (made() - images).abs().mean() < 0.06
+
+
+# -- training -----------------------------------------------------------------------------------------------------
+
+
+def test_training_removes_the_spare_clusters_and_finds_the_shapes():
+    run = fit("dvae-st", shapes(), steps=240, batch_size=60, validate_every=0, progress=False, learning_rate=3e-3,
+              story_options={"clusters": 3, "spare": 5, "transform_scales": [0.3, 0.05], **TINY})  # fmt: skip
+    story, test = run.story, shapes(90, seed=1)
+    assert int(story.active.sum()) == 3
+    assert story.cluster_means().shape == (3, 1, 8, 8)
+    r = story.responsibilities(test["x"])
+    assert r.shape == (90, 3)
+    table = torch.zeros(3, 3)
+    table.index_put_((r.argmax(1), test["label"]), torch.ones(90), accumulate=True)
+    assert table.max(1).values.sum() / 90 > 0.9
+    assert (story.reconstruct(test["x"]) - test["x"]).square().mean() < 0.6 * test["x"].var()
+
+
+def test_an_interrupted_run_goes_on_with_the_same_moves(tmp_path):
+    """Killed between removals and moves, it ends with the numbers of the run that was not."""
+    data, options = shapes(120), {"clusters": 3, "spare": 3, "transform_scales": [0.3, 0.05], **TINY}
+    common = {"batch_size": 40, "progress": False, "validate_every": 0, "checkpoint_every": 33, "log_every": 33}
+
+    def story() -> DVAEST:
+        torch.manual_seed(5)
+        return DVAEST.build(data, **options)
+
+    class Killed(Exception):
+        pass
+
+    def dies(progress: float) -> None:
+        if progress >= 0.8:
+            raise Killed
+        DVAEST.at(killed, progress)
+
+    whole = fit(story(), data, steps=100, run_dir=tmp_path / "whole", **common)
+    killed = story()
+    killed.at = dies
+    with pytest.raises(Killed):
+        fit(killed, data, steps=100, run_dir=tmp_path / "killed", **common)
+    again = resume(tmp_path / "killed", data)
+    assert again.step == 100
+    assert int(again.story.active.sum()) == 3
+    expected = whole.story.state_dict()
+    for name, value in again.story.state_dict().items():
+        torch.testing.assert_close(value, expected[name], atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["dvae", "dvae-st"])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_every_estimator_trains_it(name, estimator):
+    guide = "amortized" if name == "dvae" else "per-cluster"
+    options = {"clusters": 3, "spare": 2, "guide": guide, **(TINY if name == "dvae-st" else {"hidden": (8,)})}
+    common = {"steps": 6, "batch_size": 20, "validate_every": 0, "progress": False}
+    run = fit(name, shapes(60), estimator, story_options=options, **common)
+    assert math.isfinite(run.rows[-1]["loss"])
+    assert int(run.story.active.sum()) == 3
+
+
+# -- bad input ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32)])
+def test_images_of_all_sizes_and_colours(shape):
+    story = DVAEST(shape, clusters=3, spare=0, transforms=("colour", "affine", "thin-plate"), **TINY)
+    x = torch.rand(4, *shape)
+    assert torch.isfinite(bound(story, x))
+    assert story.reconstruct(x).shape == x.shape
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: DVAE((1, 8, 8), clusters=1), "clusters is 1"),
+        (lambda: DVAEST((1, 8, 8), variance=-0.1), "variance is -0.1"),
+        (lambda: DVAEST((1, 8, 8), transforms=("affine", "affine")), "named twice"),
+        (lambda: DVAEST((1, 8, 8), transforms=()), "the story 'dvae'"),
+        (lambda: DVAEST((1, 8, 8), candidates=1), "candidates is 1"),
+        (lambda: DVAEST((64,)), "reads images of shape"),
+        (lambda: DVAEST((1, 8, 8), network="resnet"), "no network is called 'resnet'"),
+        (lambda: DVAEST((1, 8, 8), channels=(0,)), "layer sizes must be positive"),
+        (lambda: DVAE((1, 8, 8), recipe="robst"), "did you mean 'robust'"),
+        (lambda: DVAE((1, 8, 8), likelihood="poisson"), "no likelihood is called"),
+        (lambda: DVAE((1, 8, 8), prototypes="images"), "no kind of prototypes"),
+        (lambda: DVAE((1, 8, 8), anneal=0.5), "anneal is 0.5"),
+        (lambda: DVAE((1, 8, 8), spare=-1), "spare is -1"),
+        (lambda: DVAE((1, 8, 8), usage_floor=-1.0), "usage_floor is -1"),
+    ],
+)
+def test_wrong_options_are_refused(make, message):
+    with pytest.raises(ModelsError, match=message):
+        make()
+
+
+def test_data_that_do_not_fit_are_refused():
+    story = DVAE((1, 8, 8), clusters=3)
+    with pytest.raises(ModelsError, match=r"prototypes live in \[0, 1\], but data has values from"):
+        story.initialise(Data({"x": torch.randn(40, 1, 8, 8)}))
+    with pytest.raises(ModelsError, match=r"18 prototypes .* cannot start from 7 data"):
+        story.initialise(Data({"x": torch.rand(7, 1, 8, 8)}))
+
+
+def test_more_clusters_than_a_batch_can_show_is_said():
+    story = DVAE((1, 8, 8), clusters=30, spare=0)
+    story.at(0.1)
+    with pytest.warns(UserWarning, match="batches of 4 cannot show whether 30 clusters are in use"):
+        bound(story, torch.rand(4, 1, 8, 8))
