@@ -71,18 +71,22 @@ class Estimator(RemembersArguments, ELBO, nn.Module):
     def prepare(self, model: PyroCallable, guide: PyroCallable, *args: Any, **kwargs: Any) -> None:
         """Looks at the pair once, with a batch: refuses what cannot be done and builds the estimator's own parameters.
 
-        Idempotent, and the random stream is left where it was. ``fit`` calls it before the optimiser is made; under
-        stock ``SVI`` the first loss calls it.
+        Idempotent, and the random stream is left where it was. The first loss calls it; whoever makes an optimiser
+        over the estimator's parameters before that (``fit`` does) calls it first.
         """
         if self._prepared:
             return
         with torch.no_grad(), torch.random.fork_rng():
             if self.max_plate_nesting == float("inf"):
                 self._guess_max_plate_nesting(model, guide, args, kwargs)
-            model_trace, guide_trace = self._get_vectorized_trace(model, guide, args, kwargs)
-            self.check(model_trace, guide_trace)
-            self.build(model_trace, guide_trace)
+            self.examine(model, guide, args, kwargs)
         self._prepared = True
+
+    def examine(self, model: PyroCallable, guide: PyroCallable, args: Any, kwargs: Any) -> None:
+        """Runs the pair once for :meth:`check` and :meth:`build`."""
+        model_trace, guide_trace = self._get_vectorized_trace(model, guide, args, kwargs)
+        self.check(model_trace, guide_trace)
+        self.build(model_trace, guide_trace)
 
     def check(self, model_trace: Trace, guide_trace: Trace) -> None:
         """Raises :class:`EstimatorError` when the pair has a site that this estimator cannot handle."""
@@ -99,7 +103,6 @@ class Estimator(RemembersArguments, ELBO, nn.Module):
 
     def loss(self, model: PyroCallable, guide: PyroCallable, *args: Any, **kwargs: Any) -> float:
         """The value alone."""
-        self.prepare(model, guide, *args, **kwargs)
         with torch.no_grad():
             return float(self.differentiable_loss(model, guide, *args, **kwargs))
 
@@ -140,7 +143,7 @@ def trace_pair(model: PyroCallable, guide: PyroCallable, args: Any, kwargs: Any)
 
 
 def is_discrete(site: Site) -> bool:
-    """True for a latent site with a finite support (Categorical, OneHotCategorical, Bernoulli, ...)."""
+    """True for a latent site that can be enumerated (Categorical, OneHotCategorical, Bernoulli, ...)."""
     return bool(getattr(site["fn"], "has_enumerate_support", False))
 
 

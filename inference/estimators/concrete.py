@@ -52,6 +52,7 @@ class Concrete(Relaxed):
         return family.soften(family.perturb(logits, family.noise(logits)), self.temperature.value)
 
     def differentiable_loss(self, model: PyroCallable, guide: PyroCallable, *args: Any, **kwargs: Any) -> Tensor:
+        self.prepare(model, guide, *args, **kwargs)
         if self.prior_temperature is None:
             return super().differentiable_loss(model, guide, *args, **kwargs)
         model, guide = self._vectorized_num_particles(model), self._vectorized_num_particles(guide)

@@ -16,6 +16,7 @@ from inference.estimators.costs import (
     pathwise_part,
     plates_of,
     subsampling_scale,
+    where_present,
 )
 from inference.estimators.discrete import Family
 from inference.estimators.handlers import Draw, Intervene, Record, second_pass
@@ -105,6 +106,7 @@ class ControlVariate(Estimator):
         return terms.sum_to(plates_of(site)), terms.sum_to(self.replicas.plates(site))
 
     def differentiable_loss(self, model: PyroCallable, guide: PyroCallable, *args: Any, **kwargs: Any) -> Tensor:
+        self.prepare(model, guide, *args, **kwargs)
         model, guide = self._vectorized_num_particles(model), self._vectorized_num_particles(guide)
         if not torch.is_grad_enabled():
             return -bound(*trace_pair(model, guide, args, kwargs)) / self.num_particles
@@ -135,7 +137,7 @@ class ControlVariate(Estimator):
         score = draw.hard - family.probabilities(leaf.detach())
         event_dims = leaf.dim() - len(site["fn"].batch_shape)
         advantage = signal - control
-        return advantage.reshape(advantage.shape + (1,) * event_dims) * score + pathwise
+        return where_present(advantage.reshape(advantage.shape + (1,) * event_dims) * score + pathwise, site)
 
     def _own(self, second_moment: Tensor) -> Tensor:
         """A term whose gradient is that of the second moment in the estimator's own parameters, and in nothing else."""

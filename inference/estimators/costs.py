@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+from pyro.distributions.util import scale_and_mask
 from pyro.poutine import Trace
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
@@ -112,9 +113,22 @@ def learning_signals(model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor
 
 
 def score(site: Site, target: Plates | None = None) -> Tensor:
-    """log q of a site's value, unscaled, one number per element of its plates (or of ``target``)."""
+    """log q of a site's value, unscaled, one number per element of its plates (or of ``target``).
+
+    Where a mask says that a site is not there, nothing depends on it: its score would only add noise.
+    """
     plates = plates_of(site)
-    return sum_to(site["unscaled_log_prob"], plates, plates if target is None else target)
+    log_q = scale_and_mask(site["unscaled_log_prob"], 1.0, site["mask"])
+    return sum_to(log_q, plates, plates if target is None else target)
+
+
+def where_present(gradient: Tensor, site: Site) -> Tensor:
+    """A gradient at the logits of a site ``[*batch, *event]``, zero where a mask says that the site is not there."""
+    mask = site["mask"]
+    if isinstance(mask, Tensor):
+        event = gradient.dim() - len(site["fn"].batch_shape)
+        return torch.where(mask.reshape(mask.shape + (1,) * event), gradient, 0.0)
+    return gradient * 0.0 if mask is False else gradient
 
 
 def bound(model_trace: Trace, guide_trace: Trace) -> Tensor:

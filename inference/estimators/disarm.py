@@ -9,7 +9,7 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from inference.estimators.base import Estimator, PyroCallable, Site, surrogate_loss, trace_pair
-from inference.estimators.costs import bound, downstream, learning_signals, pathwise_part, plates_of
+from inference.estimators.costs import bound, downstream, learning_signals, pathwise_part, plates_of, where_present
 from inference.estimators.handlers import Draw, Intervene, Record, second_pass
 from inference.estimators.requirements import require_families, require_matching, require_sampled
 
@@ -46,6 +46,7 @@ class DisARM(Estimator):
         return 0.5 * (draw.hard - twin) * draw.leaf.detach().abs().sigmoid()
 
     def differentiable_loss(self, model: PyroCallable, guide: PyroCallable, *args: Any, **kwargs: Any) -> Tensor:
+        self.prepare(model, guide, *args, **kwargs)
         model, guide = self._vectorized_num_particles(model), self._vectorized_num_particles(guide)
         if not torch.is_grad_enabled():
             return -bound(*trace_pair(model, guide, args, kwargs)) / self.num_particles
@@ -62,7 +63,7 @@ class DisARM(Estimator):
                 difference = signals[name] - downstream(*other, [name])[name].sum_to(plates_of(site))
                 event_dims = draw.leaf.dim() - len(site["fn"].batch_shape)
                 difference = difference.reshape(difference.shape + (1,) * event_dims)
-                gradient = difference * self.direction(draw, twin)
+                gradient = where_present(difference * self.direction(draw, twin), site)
             surrogate = surrogate + (gradient * draw.logits).sum()
         return surrogate_loss(elbo / self.num_particles, surrogate / self.num_particles)
 

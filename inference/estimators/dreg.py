@@ -40,6 +40,7 @@ class DReG(ImportanceWeighted):
         super().check(model_trace, guide_trace)
 
     def differentiable_loss(self, model: PyroCallable, guide: PyroCallable, *args: Any, **kwargs: Any) -> Tensor:
+        self.prepare(model, guide, *args, **kwargs)
         if not torch.is_grad_enabled():
             return super().differentiable_loss(model, guide, *args, **kwargs)
         model, guide = self._vectorized_num_particles(model), self._vectorized_num_particles(guide)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import torch
@@ -11,7 +12,8 @@ from pyro.infer.traceenum_elbo import _compute_dice_elbo
 from pyro.poutine import Trace
 from torch import Tensor
 
-from inference.estimators.base import Estimator, PyroCallable, Site, is_discrete, latent_sites
+from inference.estimators.base import Estimator, PyroCallable, Site, latent_sites, sample_sites
+from inference.estimators.costs import plates_of
 from inference.estimators.discrete import base_of
 from inference.estimators.requirements import describe
 from pyro_models.errors import EstimatorError
@@ -38,7 +40,7 @@ class Exact(Estimator):
 
     def check(self, model_trace: Trace, guide_trace: Trace) -> None:
         latent = {**latent_sites(model_trace), **latent_sites(guide_trace)}
-        sites = [site for site in latent.values() if is_discrete(site) and not site["fn"].has_rsample]
+        sites = [site for site in latent.values() if _is_finite(site)]
         if not sites:
             names = ", ".join(describe(site) for site in latent.values()) or "no latent site at all"
             raise EstimatorError(
@@ -64,13 +66,25 @@ class Exact(Estimator):
                 f"{self.max_states}; raise max_states, or use a sampling estimator such as 'rloo'."
             )
 
+    def examine(self, model: PyroCallable, guide: PyroCallable, args: Any, kwargs: Any) -> None:
+        super().examine(model, guide, args, kwargs)
+        pair = (config_enumerate(model), config_enumerate(guide))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of what is refused here
+            for traces in self._enumerator()._get_traces(*pair, args, kwargs):
+                _require_independent_plates(*traces)
+
     def differentiable_loss(self, model: PyroCallable, guide: PyroCallable, *args: Any, **kwargs: Any) -> Tensor:
-        enumerator = _Enumeration(
+        self.prepare(model, guide, *args, **kwargs)
+        pair = (config_enumerate(model), config_enumerate(guide))
+        return self._enumerator().differentiable_loss(*pair, *args, **kwargs)
+
+    def _enumerator(self) -> _Enumeration:
+        return _Enumeration(
             num_particles=self.num_particles,
             max_plate_nesting=self.max_plate_nesting - (1 if self.vectorize_particles else 0),
             vectorize_particles=self.vectorize_particles,
         )
-        return enumerator.differentiable_loss(config_enumerate(model), config_enumerate(guide), *args, **kwargs)
 
 
 class _Enumeration(TraceEnum_ELBO):
@@ -81,6 +95,34 @@ class _Enumeration(TraceEnum_ELBO):
         return -torch.as_tensor(sum(parts)) / self.num_particles
 
 
+def _is_finite(site: Site) -> bool:
+    """A discrete site that is not reparameterised, in event dimensions or not."""
+    return not site["fn"].has_rsample and bool(getattr(base_of(site["fn"])[0], "has_enumerate_support", False))
+
+
 def _values(site: Site) -> int:
     """How many values one element of a discrete site has."""
     return int(site["fn"].enumerate_support(expand=False).shape[0])
+
+
+def _require_independent_plates(model_trace: Trace, guide_trace: Trace) -> None:
+    """Refuses terms that depend on an enumerated value from outside of its plates: their sum over joint values does
+    not factorise, and Pyro's enumeration would silently be wrong."""
+    enumerated = {
+        site["infer"]["_enumerate_dim"]: site
+        for trace in (guide_trace, model_trace)
+        for site in sample_sites(trace).values()
+        if site["infer"].get("_enumerate_dim") is not None and "_markov_scope" not in site["infer"]
+    }
+    for trace in (guide_trace, model_trace):
+        for site in sample_sites(trace).values():
+            shape = site["log_prob"].shape
+            for dim, cause in enumerated.items():
+                outside = plates_of(cause) - plates_of(site)
+                if outside and len(shape) >= -dim and shape[dim] > 1:
+                    names = ", ".join(f"'{plate.name}'" for plate in outside)
+                    raise EstimatorError(
+                        f"the site '{site['name']}' depends on '{cause['name']}' from outside of its plate {names}: "
+                        f"all its joint values would have to be enumerated together; put '{site['name']}' into "
+                        f"the plate, or use a sampling estimator such as 'rloo'."
+                    )

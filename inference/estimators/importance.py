@@ -77,6 +77,7 @@ class ImportanceWeighted(Estimator):
         require_matching(self, model_trace, guide_trace)
 
     def differentiable_loss(self, model: PyroCallable, guide: PyroCallable, *args: Any, **kwargs: Any) -> Tensor:
+        self.prepare(model, guide, *args, **kwargs)
         model_trace, guide_trace = self._get_vectorized_trace(model, guide, args, kwargs)
         plates = common_plates(model_trace, guide_trace)
         log_w = log_weights(model_trace, guide_trace, plates)

@@ -10,6 +10,7 @@ from pyro.poutine import Trace
 from torch import Tensor, nn
 
 from inference.estimators.base import Site, score_sites
+from inference.estimators.costs import plate_shape, plates_of
 from inference.estimators.own import ReplicaMLP, Replicas, context, key, run_network
 from inference.estimators.reinforce import average_baselines, build_averages, check_decay
 from inference.estimators.score import ScoreFunction
@@ -51,6 +52,12 @@ class NVIL(ScoreFunction):
         self.hidden, self.decay, self.replicas = tuple(hidden), decay, Replicas(replicas)
         self.averages, self.networks = nn.ModuleDict(), nn.ModuleDict()
 
+    def check(self, model_trace: Trace, guide_trace: Trace) -> None:
+        super().check(model_trace, guide_trace)
+        for site in score_sites(guide_trace).values():
+            if _own_baseline(site):
+                _users_baseline(site, plate_shape(plates_of(site)), self.num_particles)
+
     def build(self, model_trace: Trace, guide_trace: Trace) -> None:
         build_averages(self.averages, self.decay, self.replicas, guide_trace)
         for name, site in score_sites(guide_trace).items():
@@ -68,7 +75,7 @@ class NVIL(ScoreFunction):
         for name, signal in signals.items():
             site = guide_trace.nodes[name]
             if _own_baseline(site):
-                found[name] = _users_baseline(site, signal, self.num_particles)
+                found[name] = _users_baseline(site, tuple(signal.shape), self.num_particles)
             else:
                 features = context(site, model_trace, guide_trace)
                 found[name] = averages[name] + run_network(self.networks[key(name)], features, site, self.replicas)
@@ -80,7 +87,7 @@ def _own_baseline(site: Site) -> dict[str, Any] | None:
     return site["infer"].get("baseline")
 
 
-def _users_baseline(site: Site, signal: Tensor, particles: int) -> Tensor:
+def _users_baseline(site: Site, shape: tuple[int, ...], particles: int) -> Tensor:
     options = site["infer"]["baseline"]
     if "nn_baseline" in options:
         values = options["nn_baseline"](options["nn_baseline_input"].detach())
@@ -91,12 +98,11 @@ def _users_baseline(site: Site, signal: Tensor, particles: int) -> Tensor:
             f"the guide site '{site['name']}' has a baseline with {', '.join(options) or 'no options'}; "
             f"'nvil' reads 'nn_baseline' with 'nn_baseline_input', or 'baseline_value'."
         )
-    allowed = {tuple(signal.shape)} | ({tuple(signal.shape[1:])} if particles > 1 else set())
+    allowed = {shape} | ({shape[1:]} if particles > 1 else set())
     if tuple(values.shape) not in allowed:
         raise EstimatorError(
             f"the baseline of the guide site '{site['name']}' has the shape {tuple(values.shape)}, but the site's "
-            "plates "
-            f"have {tuple(signal.shape)}: one number per plate element, or it would silently broadcast; "
-            f"usually .squeeze(-1) is missing."
+            f"plates have {shape}: one number per plate element, or it would silently broadcast; usually .squeeze(-1) is "
+            f"missing."
         )
     return values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -36,10 +37,10 @@ class Temperature(torch.nn.Module):
 
 def check_temperature(temperature: float) -> float:
     """Refuses temperatures that are not positive."""
-    if not temperature > 0:
+    if not 0 < temperature < math.inf:
         raise EstimatorError(
-            f"temperature is {temperature}; it must be positive (2/3 to 1 is usual; the smaller, the less bias and the "
-            f"more variance)."
+            f"temperature is {temperature}; it must be positive and finite (2/3 to 1 is usual; the smaller, the less "
+            f"bias and the more variance)."
         )
     return float(temperature)
 
@@ -81,6 +82,7 @@ class Relaxed(Estimator):
         raise NotImplementedError(f"{type(self).__name__} has no stand_in(...)")
 
     def differentiable_loss(self, model: PyroCallable, guide: PyroCallable, *args: Any, **kwargs: Any) -> Tensor:
+        self.prepare(model, guide, *args, **kwargs)
         model, guide = self._vectorized_num_particles(model), self._vectorized_num_particles(guide)
         weights: dict[str, Tensor] = {}
 

@@ -34,6 +34,7 @@ class ScoreFunction(Estimator):
         raise NotImplementedError(f"{type(self).__name__} has no baselines(...)")
 
     def differentiable_loss(self, model: PyroCallable, guide: PyroCallable, *args: Any, **kwargs: Any) -> Tensor:
+        self.prepare(model, guide, *args, **kwargs)
         model_trace, guide_trace = self._get_vectorized_trace(model, guide, args, kwargs)
         elbo = bound(model_trace, guide_trace) / self.num_particles
         if not torch.is_grad_enabled():

@@ -12,9 +12,10 @@ class StraightThrough(Relaxed):
     r"""Straight-through Gumbel-softmax: the value is the hard draw b, its derivative that of the relaxed one
     :math:`v_\tau(z)`.
 
-    The loss is an unbiased value of the discrete bound. The gradient is biased: it follows the tangent of the model
-    at b instead of the
-    difference to the other values. The bias vanishes with the temperature only where the model is linear in the value.
+    The loss is an unbiased value of the discrete bound. The gradient is biased: it follows the tangent of the bound at
+    b instead of the difference to the other values. As the temperature falls, both ends of an edge between two values
+    are met equally often, which is the trapezoid rule: the bias vanishes where the bound is at most quadratic in the
+    value (Gaussian likelihood, linear decoder), and stays elsewhere.
 
     Args:
         temperature, final_temperature: of the backward pass; lower has less bias and more variance.

@@ -33,6 +33,7 @@ class ReweightedWakeSleep(ImportanceWeighted):
     )
 
     def differentiable_loss(self, model: PyroCallable, guide: PyroCallable, *args: Any, **kwargs: Any) -> Tensor:
+        self.prepare(model, guide, *args, **kwargs)
         model, guide = self._vectorized_num_particles(model), self._vectorized_num_particles(guide)
         model_trace, guide_trace = trace_pair(model, _CutValues()(guide), args, kwargs)
         plates = common_plates(model_trace, guide_trace)

@@ -16,13 +16,14 @@ import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro import poutine
 from torch import Tensor
 from torch.nn import functional as F
 
 Parameters = dict[str, Tensor]
 X = torch.tensor([0.7, -0.9], dtype=torch.float64)
 FAMILIES = ("one-hot", "index", "bits")
-NODES = 16
+NODES = 24
 
 
 def draw(name: str, logits: Tensor, family: str) -> Tensor:
@@ -65,6 +66,9 @@ class Case:
     guide: Callable[[Parameters, str], None]
     table: Callable[[Parameters], Table]
     guide_names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return self.name
 
     def parameters(self, family: str, seed: int = 3) -> Parameters:
         """Numbers for one copy; K is 2 for bits and 3 otherwise (written as 0 in ``sizes``)."""
@@ -235,7 +239,7 @@ def _mixed_guide(p: Parameters, family: str) -> None:
 
 
 def _mixed_table(p: Parameters) -> Table:
-    nodes, weights = gauss_hermite()
+    nodes, weights = gauss_hermite(64)  # multi-sample bounds have kinks
     z = p["loc"].unsqueeze(-1) + p["spread"].exp().unsqueeze(-1) * nodes  # [K, nodes]
     found = []
     for x in X:
@@ -396,6 +400,36 @@ GAUSSIAN = Case(
     _gaussian_guide,
     _gaussian_table,
     ("loc", "spread", "phi"),
+)
+
+# A mask: of two data only the first has its d and x; the second one's d is drawn and means nothing.
+
+THERE = torch.tensor([True, False])
+
+
+def _masked_model(p: Parameters, family: str) -> None:
+    with pyro.plate("data", len(X), dim=-1), poutine.mask(mask=THERE):
+        d = draw("d", p["prior"], family)
+        pyro.sample("x", dist.Normal((d * p["mu"]).sum(-1), 1.0), obs=X)
+
+
+def _masked_guide(p: Parameters, family: str) -> None:
+    with pyro.plate("data", len(X), dim=-1), poutine.mask(mask=THERE):
+        draw("d", torch.cat([p["phi"], p["absent"]], 1), family)
+
+
+def _masked_table(p: Parameters) -> Table:
+    log_q = p["phi"].log_softmax(-1) + 0 * p["absent"]
+    return [(log_q.exp(), p["prior"].log_softmax(-1) + normal(X[0], p["mu"]) - log_q)]
+
+
+MASKED = Case(
+    "a mask",
+    {"phi": (0,), "absent": (0,), "prior": (0,), "mu": (0,)},
+    _masked_model,
+    _masked_guide,
+    _masked_table,
+    ("phi", "absent"),
 )
 
 MATRIX = (ONE, PLATE, TWO, SEQUENCE, MIXED)
