@@ -102,7 +102,7 @@ def _users_baseline(site: Site, shape: tuple[int, ...], particles: int) -> Tenso
     if tuple(values.shape) not in allowed:
         raise EstimatorError(
             f"the baseline of the guide site '{site['name']}' has the shape {tuple(values.shape)}, but the site's "
-            f"plates have {shape}: one number per plate element, or it would silently broadcast; usually .squeeze(-1) is "
-            f"missing."
+            f"plates have {shape}: one number per plate element, or it would silently broadcast; usually .squeeze(-1) "
+            f"is missing."
         )
     return values
