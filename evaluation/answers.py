@@ -21,14 +21,15 @@ class Answers:
 
     ``answers.responsibilities``, ``answers.features`` and ``answers.reconstructions`` exist for stories with that
     capability;
-    ``answers.x`` and ``answers["label"]`` are the data. Sampling uses ``seed`` and leaves the caller's random stream
-    alone.
+    ``answers.x`` and ``answers["label"]`` are the data; ``answers.train`` the training split where it is known (feature
+    networks are trained on it). Sampling uses ``seed`` and leaves the caller's random stream alone.
     """
 
-    def __init__(self, story: Story, data: Data, seed: int = 0) -> None:
+    def __init__(self, story: Story, data: Data, seed: int = 0, train: Data | None = None) -> None:
         self.story: Any = story  # its capabilities are checked by whoever asks
         self.data = data
         self.seed = seed
+        self.train = train
         self.device = next((p.device for p in story.parameters()), torch.device("cpu"))
 
     def __len__(self) -> int:
@@ -58,9 +59,10 @@ class Answers:
 
     def generated(self, count: int) -> Tensor:
         """Fresh data; needs ``Generates``."""
+        sizes = [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
         with torch.no_grad(), torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            return self.story.generate(count).cpu()
+            return torch.cat([self.story.generate(size).cpu() for size in sizes])
 
     def batches(self, limit: int | None = None, chunk: int = CHUNK) -> Any:
         """The story's own batch arguments, on its device, chunk by chunk."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,10 +26,10 @@ def evaluate(
     seed: int = 0,
 ) -> dict[str, Any]:
     """Measures a run (or a story); returns ``{"split", "n", "metrics", "sizes", "baselines", "rules", "better",
-    "from"}``.
+    "from", "bounds"}``.
 
     ``sizes`` says on how many data a metric was measured when that is fewer than ``n``; ``from`` names the registered
-    metric behind each number.
+    metric behind each number; ``bounds`` are the least and largest possible value (None: there is none).
 
     Args:
         run: a run, whose folder then gets ``metrics.json``, or a story with ``data``.
@@ -46,7 +47,7 @@ def evaluate(
     part = choose_split(data, split)
     if limit is not None:
         part = part.take(slice(0, limit))
-    answers = Answers(story, part, seed)
+    answers = Answers(story, part, seed, data.train if isinstance(data, Splits) else None)
     result: dict[str, Any] = {
         "split": split if isinstance(data, Splits) else "all",
         "n": len(part),
@@ -56,6 +57,7 @@ def evaluate(
         "rules": {},
         "better": {},
         "from": {},
+        "bounds": {},
     }
     for found in applicable(story, part, metrics):
         with torch.random.fork_rng():
@@ -65,6 +67,8 @@ def evaluate(
             result["metrics"][key] = float(score.value)
             result["better"][key] = score.better
             result["from"][key] = found.name
+            if any(map(math.isfinite, score.bounds)):
+                result["bounds"][key] = [end if math.isfinite(end) else None for end in score.bounds]
             if score.n is not None and score.n != len(part):
                 result["sizes"][key] = score.n
             if score.baselines:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -21,6 +22,14 @@ METRICS.add("clustering", "evaluation.metrics:clustering", "accuracy, purity, NM
 METRICS.add("bound", "evaluation.metrics:bound", "ELBO and importance-weighted bound on log p(x)")
 METRICS.add("reconstruction", "evaluation.metrics:reconstruction", "squared error of reconstructions")
 METRICS.add("latents", "evaluation.metrics:latents", "active latent dimensions")
+METRICS.add(
+    "rate-distortion", "evaluation.metrics:rate_distortion", "what the code costs and what it leaves unexplained"
+)
+METRICS.add("guide-fit", "evaluation.metrics:guide_fit", "data whose posterior the guide misses (Pareto k-hat)")
+METRICS.add("calibration", "evaluation.metrics:calibration", "are responsibilities honest probabilities?")
+METRICS.add("silhouette", "evaluation.metrics:silhouette", "how well clusters are apart in the features; no labels")
+METRICS.add("generation", "evaluation.generated:generation", "FID, KID, precision, recall, density, coverage")
+METRICS.add("disentanglement", "evaluation.factors:disentanglement", "MIG, DCI, SAP, FactorVAE and eight more scores")
 
 Better = Literal["higher", "lower", "neither"]
 
@@ -29,7 +38,7 @@ Better = Literal["higher", "lower", "neither"]
 class Score:
     """One number, what trivial predictors and perfect ones reach on the same data, and the rule behind it.
 
-    ``n``: on how many data, when it is not all of them.
+    ``n``: on how many data, when it is not all of them; ``bounds``: least and largest possible value.
     """
 
     value: float
@@ -37,14 +46,16 @@ class Score:
     rule: str = ""
     better: Better = "higher"
     n: int | None = None
+    bounds: tuple[float, float] = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True)
 class Metric:
     """A registered metric.
 
-    ``needs``: capability protocols of the story (all of them); ``fields``: data fields (``label``); ``function``: from
-    answers to named scores.
+    ``needs``: capability protocols of the story (all of them); ``fields``: data fields (``label``); ``images``: for
+    images only; ``least``: number of data below which it says nothing; ``function``: from answers to named
+    scores.
     """
 
     name: str
@@ -52,6 +63,8 @@ class Metric:
     needs: tuple[type, ...] = ()
     fields: tuple[str, ...] = ()
     citation: str = ""
+    images: bool = False
+    least: int = 1
 
     def missing(self, story: Any, data: Any) -> str:
         """Why the metric does not apply; empty when it does."""
@@ -59,20 +72,37 @@ class Metric:
         if lacks:
             return f"{type(story).__name__} is not {', '.join(lacks)}"
         absent = [name for name in self.fields if name not in data]
-        return f"{data.name} has no field {', '.join(absent)}" if absent else ""
+        if absent:
+            return f"{data.name} has no field {', '.join(absent)}"
+        shape = data.shape(story.fields[0])
+        if self.images and not is_image(shape):
+            return f"data of shape {shape} are no grey or colour images"
+        return f"{len(data)} data are fewer than {self.least}" if len(data) < self.least else ""
 
     def __call__(self, answers: Answers) -> Mapping[str, Score]:
         return self.function(answers)
 
 
+def is_image(shape: tuple[int, ...]) -> bool:
+    """Grey or colour images: ``(1 or 3, height, width)``."""
+    return len(shape) == 3 and shape[0] in (1, 3)
+
+
 def metric(
-    name: str, *, needs: tuple[type, ...] = (), fields: tuple[str, ...] = (), citation: str = "", summary: str = ""
+    name: str,
+    *,
+    needs: tuple[type, ...] = (),
+    fields: tuple[str, ...] = (),
+    citation: str = "",
+    images: bool = False,
+    least: int = 1,
+    summary: str = "",
 ) -> Callable[[Callable[[Answers], Mapping[str, Score]]], Metric]:
     """Registers a function as a metric under a name."""
 
     def decorate(function: Callable[[Answers], Mapping[str, Score]]) -> Metric:
-        made = Metric(name, function, needs, fields, citation)
-        text = summary or (function.__doc__ or "").strip().splitlines()[0] if function.__doc__ else summary
+        made = Metric(name, function, needs, fields, citation, images, least)
+        text = summary or ((function.__doc__ or "").strip().splitlines() or [""])[0]
         return METRICS.register(name, text)(made)
 
     return decorate

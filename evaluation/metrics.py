@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from evaluation import clustering as clusters
 from evaluation import likelihood
 from evaluation.answers import Answers
+from evaluation.calibration import class_probabilities, expected_calibration_error
 from evaluation.metric import Score, metric
 from pyro_models.story import Clusters, Reconstructs, Represents
 
 #: data and particles of the importance-weighted bound: its cost is their product
 BOUND_DATA, PARTICLES = 1000, 100
+#: samples of the guide behind rate and distortion, and data whose weights are looked at one by one
+RATE_PARTICLES, KHAT_DATA = 10, 200
 #: data of the k-means baseline
 KMEANS_DATA = 5000
 
@@ -47,7 +51,9 @@ def clustering(answers: Answers) -> dict[str, Score]:
             baselines = {"k-means on the raw data": float(function(labels, guess))}
             if key in rules:
                 baselines |= share
-        found[key] = Score(value, baselines, rules.get(key, ""), "neither" if key.startswith("usage") else "higher")
+        usage = key.startswith("usage")
+        bounds = (1.0, float(responsibilities.shape[1])) if usage else (-0.5 if key == "ari" else 0.0, 1.0)
+        found[key] = Score(value, baselines, rules.get(key, ""), "neither" if usage else "higher", bounds=bounds)
     return found
 
 
@@ -80,7 +86,9 @@ def reconstruction(answers: Answers) -> dict[str, Score]:
     error = (x - answers.reconstructions).square().flatten(1).sum(1).mean()
     mean = (x - x.mean(0)).square().flatten(1).sum(1).mean()
     baselines = {"mean of the split": float(mean), "perfect": 0.0}
-    return {"squared_error": Score(float(error), baselines, "sum over the values of a datum", "lower")}
+    return {
+        "squared_error": Score(float(error), baselines, "sum over the values of a datum", "lower", bounds=(0, np.inf))
+    }
 
 
 @metric("latents", needs=(Represents,), summary="active latent dimensions")
@@ -90,3 +98,90 @@ def latents(answers: Answers) -> dict[str, Score]:
     return {
         "active_units": Score(active, {"available": answers.features.shape[1]}, "variance over data > 0.01", "neither")
     }
+
+
+@metric(
+    "rate-distortion",
+    summary="what the code costs and what it leaves open",
+    citation="@inproceedings{alemi2018broken, title={Fixing a Broken {ELBO}}, author={Alemi, Alexander and Poole, Ben "
+    "and Fischer, Ian and Dillon, Joshua and Saurous, Rif A. and Murphy, Kevin}, booktitle={ICML}, year={2018}}",
+)
+def rate_distortion(answers: Answers) -> dict[str, Score]:
+    """KL of the guide from the prior and minus the expected log-likelihood: minus their sum is the ELBO."""
+    story, parts = answers.story, []
+    for batch in answers.batches(BOUND_DATA, chunk=100):
+        parts.append(torch.stack(likelihood.rate_distortion(story.model, story.guide, batch, RATE_PARTICLES)))
+    rate, distortion = torch.cat(parts, 1).double().mean(1).tolist()
+    count = sum(part.shape[1] for part in parts)
+    rule = f"nats per datum, mean over the first {count} data, {RATE_PARTICLES} samples of the guide each"
+    return {
+        "rate": Score(rate, {"a code that says nothing": 0.0}, rule, "neither", count),
+        "distortion": Score(distortion, rule=rule, better="neither", n=count),
+    }
+
+
+@metric(
+    "guide-fit",
+    summary="data whose posterior the guide misses (Pareto k-hat)",
+    citation="@inproceedings{yao2018yes, title={Yes, but Did It Work?: Evaluating Variational Inference}, author={Yao, "
+    "Yuling and Vehtari, Aki and Simpson, Daniel and Gelman, Andrew}, booktitle={ICML}, year={2018}}",
+)
+def guide_fit(answers: Answers) -> dict[str, Score]:
+    """Share of data for which importance sampling with the guide breaks down."""
+    from evaluation.posterior.pareto import GOOD_K, pareto_k
+
+    story = answers.story
+    shapes = [
+        pareto_k(likelihood.log_weights(story.model, story.guide, batch, PARTICLES))
+        for batch in answers.batches(KHAT_DATA, chunk=100)
+    ]
+    found = torch.cat(shapes)
+    rule = f"share of the first {len(found)} data whose weights have a tail of shape k > {GOOD_K}, {PARTICLES} draws"
+    share = float((found > GOOD_K).double().mean())
+    return {"khat_bad": Score(share, {"exact guide": 0.0}, rule, "lower", len(found), (0, 1))}
+
+
+@metric(
+    "calibration",
+    needs=(Clusters,),
+    fields=("label",),
+    summary="are responsibilities honest probabilities?",
+    citation="@inproceedings{guo2017calibration, title={On Calibration of Modern Neural Networks}, author={Guo, Chuan "
+    "and Pleiss, Geoff and Sun, Yu and Weinberger, Kilian Q.}, booktitle={ICML}, year={2017}}",
+)
+def calibration(answers: Answers) -> dict[str, Score]:
+    """Expected calibration error of class probabilities made of responsibilities."""
+    names, labels = np.unique(answers["label"].numpy(), return_inverse=True)
+    soft = answers.responsibilities.double().numpy()
+    mapping = dict.fromkeys(range(soft.shape[1]), int(np.bincount(labels).argmax()))
+    mapping |= clusters.cluster_to_class(labels, soft.argmax(1), rule="majority")
+    probabilities = class_probabilities(soft, mapping, len(names))
+    value = expected_calibration_error(probabilities, labels)
+    hard = np.eye(len(names))[probabilities.argmax(1)]
+    beside = {"the same predictions, always sure": expected_calibration_error(hard, labels), "perfect": 0.0}
+    rule = "15 bins; a cluster stands for its majority class on the same split, one that no datum chose for the largest"
+    return {"calibration_error": Score(value, beside, rule, "lower", bounds=(0, 1))}
+
+
+@metric(
+    "silhouette",
+    needs=(Clusters, Represents),
+    summary="how well clusters are apart in the features; no labels",
+    citation="@article{rousseeuw1987silhouettes, title={Silhouettes: A Graphical Aid to the Interpretation and "
+    "Validation of Cluster Analysis}, author={Rousseeuw, Peter J.}, journal={Journal of Computational and Applied "
+    "Mathematics}, volume={20}, year={1987}}",
+)
+def silhouette(answers: Answers) -> dict[str, Score]:
+    """Distance of features to their own cluster against the next; nothing to say when a single cluster is in use."""
+    features, chosen = answers.features.flatten(1).numpy(), answers.responsibilities.argmax(1).numpy()
+    if not 2 <= len(np.unique(chosen)) < min(len(chosen), clusters.SILHOUETTE_DATA):
+        return {}
+    shuffled = np.random.default_rng(answers.seed).permutation(chosen)
+    beside = {"clusters dealt at random": clusters.silhouette(features, shuffled)}
+    if "label" in answers.data:
+        labels = answers["label"].numpy()
+        if len(np.unique(labels)) > 1:
+            beside["the labels as clusters"] = clusters.silhouette(features, labels)
+    count = min(len(chosen), clusters.SILHOUETTE_DATA)
+    rule = "Euclidean distances of the story's features"
+    return {"silhouette": Score(clusters.silhouette(features, chosen), beside, rule, n=count, bounds=(-1, 1))}

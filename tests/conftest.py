@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pyro
 import pytest
 import torch
@@ -13,6 +15,14 @@ CHECKED = ["pyro_models.nn", "pyro_models.anchors", "pyro_models.prototypes", "i
 install_import_hook(CHECKED, "beartype.beartype").__enter__()
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def classifier_cache(tmp_path_factory):
+    """Feature networks that metrics train are shared by the tests of a session, and nobody's own are touched."""
+    folder = tmp_path_factory.getbasetemp()
+    shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    os.environ["PYRO_MODELS_CACHE"] = str(shared / "classifiers")
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluation.answers import Answers
+from evaluation.metric import is_image
 from pyro_models.registry import Registry
 
 FIGURES = Registry("figure", "pyro_models.figures")
@@ -67,11 +68,6 @@ def figure(
         return FIGURES.register(name, title)(made)
 
     return decorate
-
-
-def is_image(shape: tuple[int, ...]) -> bool:
-    """Grey or colour images: ``(1 or 3, height, width)``."""
-    return len(shape) == 3 and shape[0] in (1, 3)
 
 
 def draw(answers: Answers, run: Any = None) -> Iterator[tuple[FigureMaker, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import math
 import re
@@ -11,6 +13,8 @@ import pandas as pd
 import pytest
 
 from evaluation.compare import compare
+from evaluation.compare.figures import draw, spread
+from evaluation.reporting import png_bytes
 from inference import Run
 from pyro_models.__main__ import main
 from pyro_models.anchors.mixture_vae import MixtureVAE
@@ -45,17 +49,21 @@ def test_table_and_differences_are_pandas_own_means(trained):
     assert (found.better["nmi"], found.better["squared_error"]) == ("higher", "lower")
 
 
-def test_one_command_makes_table_figures_and_page(trained, tmp_path, capsys):
-    out = tmp_path / "comparison"
-    assert main(["compare", str(trained / "exact"), str(trained / "rloo"), "--out", str(out)]) == 0
-    text = capsys.readouterr().out
+@pytest.fixture(scope="module")
+def written(trained, tmp_path_factory):
+    """The folder and the text that the command gives."""
+    out, text = tmp_path_factory.mktemp("comparison"), io.StringIO()
+    with contextlib.redirect_stdout(text):
+        assert main(["compare", str(trained / "exact"), str(trained / "rloo"), "--out", str(out)]) == 0
+    return out, text.getvalue()
+
+
+def test_one_command_makes_table_figures_and_page(trained, written):
+    out, text = written
     assert "10 runs in 2 groups; seeds 0 to 4" in text
     assert "estimator=rloo minus estimator=exact" in text
-    assert {path.name for path in (out / "figures").iterdir()} == {
-        "spread.png",
-        "learning-curves.png",
-        "against-time.png",
-    }
+    pictures = {"spread.png", "learning-curves.png", "against-time.png"}
+    assert {path.name for path in (out / "figures").iterdir()} == pictures
     table = pd.read_csv(out / "table.csv")
     np.testing.assert_allclose(table["mean"], compare(trained).table["mean"])
     page = (out / "comparison.html").read_text()
@@ -65,23 +73,18 @@ def test_one_command_makes_table_figures_and_page(trained, tmp_path, capsys):
     assert not re.search(r"""(src|href)=["'](?!data:)""", page)  # nothing is fetched
 
 
-def test_figures_that_are_not_drawn_again_are_taken_away(trained, tmp_path):
-    compare(trained).write(tmp_path)
-    for one in ("exact", "rloo"):
-        assert (tmp_path / "figures/against-time.png").is_file(), one
-    (tmp_path / "figures/mine.png").write_bytes(b"")
-    (tmp_path / "figures/gradient-variance.png").write_bytes(b"")
-    compare(trained).write(tmp_path)
-    left = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert "mine.png" in left
-    assert "gradient-variance.png" not in left
+def test_same_comparison_same_pictures(trained, written):
+    for picture in draw(compare([trained / "exact", trained / "rloo"])):
+        assert png_bytes(picture.figure) == (written[0] / f"figures/{picture.name}.png").read_bytes()
 
 
-def test_same_comparison_same_pictures(trained, tmp_path):
-    for name in ("one", "two"):
-        compare(trained).write(tmp_path / name)
-    for picture in (tmp_path / "one/figures").iterdir():
-        assert picture.read_bytes() == (tmp_path / "two/figures" / picture.name).read_bytes()
+def test_figures_that_are_not_drawn_again_are_taken_away(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr("evaluation.compare.figures.MAKERS", ())
+    (tmp_path / "figures").mkdir()
+    for name in ("mine.png", "gradient-variance.png"):
+        (tmp_path / "figures" / name).write_bytes(b"")
+    compare(trained).write(tmp_path)
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["mine.png"]
 
 
 def test_an_option_at_its_default_is_the_same_setting(runs):
@@ -102,7 +105,8 @@ def test_curves_are_the_logs(trained):
     assert mine["step"].tolist() == [row["step"] for row in rows]
 
 
-def test_one_group_alone(trained, tmp_path):
+def test_one_group_alone(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr("evaluation.compare.figures.MAKERS", (spread,))
     found = compare(trained / "exact")
     assert found.differences.empty
     assert found.write(tmp_path).is_file()
@@ -216,7 +220,8 @@ class TestRefusals:
             compare(trained).write(tmp_path / "out")
 
 
-def test_numbers_that_are_none_are_shown_as_dashes(runs, tmp_path):
+def test_numbers_that_are_none_are_shown_as_dashes(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr("evaluation.compare.figures.MAKERS", (spread,))
     edit_json(runs / "rloo/0/metrics.json", lambda m: m["metrics"].update(nmi=math.nan))
     found = compare(runs, ["nmi"])
     assert "nmi" in found.text()

@@ -112,7 +112,13 @@ def test_a_capability_that_is_lacking_is_named(data):
             self.w = nn.Parameter(torch.tensor([1.0, 2.0]))
 
     assert not isinstance(Barest((2,)), Clusters | Represents | Reconstructs)
-    assert set(evaluate(Barest((2,)), data)["metrics"]) == {"elbo", f"iwae_{PARTICLES}"}
+    assert set(evaluate(Barest((2,)), data)["metrics"]) == {
+        "elbo",
+        f"iwae_{PARTICLES}",
+        "rate",
+        "distortion",
+        "khat_bad",
+    }
     with pytest.raises(MetricError, match="Barest is not Clusters"):
         evaluate(Barest((2,)), data, metrics=["clustering"])
 

@@ -165,7 +165,7 @@ class CodesTestCase(MetricTestCase):
     def test_continuous_factors(self):
         random = np.random.default_rng(3)
         factors = random.random((COUNT, 4))
-        assert self.score(factors + 0.002 * random.standard_normal(factors.shape), factors) > self.mixed
+        assert self.score(factors + 0.002 * random.standard_normal(factors.shape), factors) > self.noise
         assert self.score(random.standard_normal(factors.shape), factors) <= self.noise
 
     def test_a_factor_of_one_value_is_refused(self):
