@@ -151,13 +151,9 @@ def guide_fit(answers: Answers) -> dict[str, Score]:
 )
 def calibration(answers: Answers) -> dict[str, Score]:
     """Expected calibration error of class probabilities made of responsibilities."""
-    names, labels = np.unique(answers["label"].numpy(), return_inverse=True)
-    soft = answers.responsibilities.double().numpy()
-    mapping = dict.fromkeys(range(soft.shape[1]), int(np.bincount(labels).argmax()))
-    mapping |= clusters.cluster_to_class(labels, soft.argmax(1), rule="majority")
-    probabilities = class_probabilities(soft, mapping, len(names))
+    probabilities, labels = class_probabilities_of(answers)
     value = expected_calibration_error(probabilities, labels)
-    hard = np.eye(len(names))[probabilities.argmax(1)]
+    hard = np.eye(probabilities.shape[1])[probabilities.argmax(1)]
     beside = {"the same predictions, always sure": expected_calibration_error(hard, labels), "perfect": 0.0}
     rule = "15 bins; a cluster stands for its majority class on the same split, one that no datum chose for the largest"
     return {"calibration_error": Score(value, beside, rule, "lower", bounds=(0, 1))}
@@ -185,3 +181,15 @@ def silhouette(answers: Answers) -> dict[str, Score]:
     count = min(len(chosen), clusters.SILHOUETTE_DATA)
     rule = "Euclidean distances of the story's features"
     return {"silhouette": Score(clusters.silhouette(features, chosen), beside, rule, n=count, bounds=(-1, 1))}
+
+
+def class_probabilities_of(answers: Answers) -> tuple[np.ndarray, np.ndarray]:
+    """Class probabilities ``[N, C]`` made of responsibilities, and labels 0 .. C-1 ``[N]``.
+
+    A cluster stands for its majority class on the same data, one that no datum chose for the largest class.
+    """
+    names, labels = np.unique(answers["label"].numpy(), return_inverse=True)
+    soft = answers.responsibilities.double().numpy()
+    mapping = dict.fromkeys(range(soft.shape[1]), int(np.bincount(labels).argmax()))
+    mapping |= clusters.cluster_to_class(labels, soft.argmax(1), rule="majority")
+    return class_probabilities(soft, mapping, len(names)), labels

@@ -42,7 +42,8 @@ class Outcome:
     """One value per seed for every metric, the split and number of data they were measured on, and what stands beside.
 
     ``baselines``: trivial predictors, floors and published figures by name; ``wall_seconds``: training and evaluation.
-    ``splits`` overrides ``split`` for single metrics (``accuracy_train``).
+    ``splits`` overrides ``split`` for single metrics (``accuracy_train``). ``headline``: the metrics that the README's
+    table shows, where it is not the usual ones.
     """
 
     metrics: Mapping[str, Sequence[float]]
@@ -52,6 +53,7 @@ class Outcome:
     baselines: Mapping[str, float] = field(default_factory=dict)
     splits: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     notes: str = ""
+    headline: Sequence[str] = ()
 
 
 def reproduce(
@@ -91,6 +93,7 @@ def reproduce(
                 "mean": round(statistics.fmean(outcome.wall_seconds), 1),
             },
             "notes": outcome.notes,
+            "headline": list(outcome.headline),
         }
     finally:
         torch.set_num_threads(before)

@@ -44,14 +44,14 @@ def results_table(results: list[dict[str, Any]]) -> str:
     ]
     for result in results:
         found = result["metrics"]
-        keys = [key for key in SHOWN if key in found] or list(found)
+        keys = result.get("headline") or [key for key in SHOWN if key in found] or list(found)
         for key in keys:
             one = found[key]
             sd = "" if one["sd"] is None else f" ± {one['sd']:.2g}"
             beside = "; ".join(
                 f"{name.split(': ', 1)[1]} {value:.4g}"
                 for name, value in result["baselines"].items()
-                if name.startswith(f"{key}: ")
+                if name.startswith((f"{key}: ", f"{key.partition('/')[0]}: "))  # METRIC/CASE shares those of METRIC
             )
             name = f"`{result['name']}`" if key == keys[0] else ""
             seconds = f"{result['wall_seconds']['mean']:.0f}" if key == keys[0] else ""

@@ -15,11 +15,12 @@ from pyro_models.errors import MetricError
 
 @dataclass(frozen=True)
 class MIG:
-    """Mean gap ``value``, gap ``per_factor`` [F], and the ``information`` [D, F] in nats that it was read from."""
+    """Mean gap ``value``, gaps ``per_factor`` [F]; ``information`` [D, F] and ``entropies`` [F] they were read from."""
 
     value: float
     per_factor: np.ndarray
     information: np.ndarray
+    entropies: np.ndarray
 
     def __float__(self) -> float:
         return self.value
@@ -50,4 +51,4 @@ def mig(
     information = mutual_information(data, bins, binning)
     ordered = np.sort(information.nats, axis=0)
     gaps = (ordered[-1] - ordered[-2]) / information.entropies
-    return MIG(float(gaps.mean()), gaps, information.nats)
+    return MIG(float(gaps.mean()), gaps, information.nats, information.entropies)

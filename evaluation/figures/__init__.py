@@ -24,6 +24,8 @@ for _name, _target, _summary in (
     ("cluster-members", "images:cluster_members", "the data each cluster is most sure of"),
     ("latent-map", "tables:latent_map", "codes on their two main axes, coloured by label or cluster"),
     ("confusion", "tables:confusion", "clusters against labels"),
+    ("reliability", "scores:reliability", "are responsibilities honest?"),
+    ("factor-map", "scores:factor_map", "which code dimension knows which factor"),
     ("learning-curve", "curves:learning_curve", "loss and validation bound over training"),
 ):
     FIGURES.add(_name, f"evaluation.figures.{_target}", _summary)

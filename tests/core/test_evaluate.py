@@ -124,12 +124,12 @@ def test_a_capability_that_is_lacking_is_named(data):
 
 
 def test_a_users_metric_runs_with_the_others(data, monkeypatch):
+    monkeypatch.setattr(METRICS, "_entries", dict(METRICS._entries))
+
     @metric("spread-for-this-test", needs=(Represents,), summary="width of the codes")
     def spread(answers):
         return {"spread": Score(answers.features.std().item(), {"prior": 1.0}, "standard deviation", "neither")}
 
-    monkeypatch.delitem(METRICS._entries, "spread-for-this-test")
-    monkeypatch.setitem(METRICS._entries, "spread-for-this-test", type(METRICS._entries["bound"])(spread))
     result = evaluate(Linear((2,)), data)
     assert result["metrics"]["spread"] == pytest.approx(math.sqrt(5 / 6), abs=0.1)
     assert result["baselines"]["spread"] == {"prior": 1.0}
@@ -146,7 +146,7 @@ def test_wrong_requests(data):
 
 def test_figures_are_made_when_they_apply(data):
     made = {maker.name: picture for maker, picture in draw(Answers(Linear((2,)), data))}
-    assert set(made) == {"confusion"}  # no images; a single latent has no map; no run, no curve
+    assert set(made) == {"confusion", "reliability"}  # no images; a single latent has no map; no run, no curve
     for name in FIGURES:
         assert FIGURES.get(name).title
     for picture in made.values():

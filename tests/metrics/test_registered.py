@@ -13,7 +13,8 @@ from torch import nn
 
 from evaluation import evaluate
 from evaluation.answers import Answers
-from evaluation.disentanglement import disentanglement
+from evaluation.disentanglement import disentanglement, mig
+from evaluation.figures import FIGURES
 from evaluation.measure import applicable
 from evaluation.metric import METRICS, Metric
 from inference import fit
@@ -61,9 +62,15 @@ def sprites() -> Data:
     return datasets.load("sprites", size=300).train
 
 
+OWN = (
+    "bound", "calibration", "clustering", "disentanglement", "generation", "guide-fit", "latents", "rate-distortion",
+    "reconstruction", "silhouette",
+)  # fmt: skip
+
+
 class TestEvery:
     def test_registration_is_complete(self):
-        for name in METRICS:
+        for name in OWN:
             found = METRICS.get(name)
             assert isinstance(found, Metric)
             assert METRICS.summary(name)
@@ -71,6 +78,7 @@ class TestEvery:
             assert all(getattr(protocol, "_is_protocol", False) for protocol in found.needs)
             if name not in ("reconstruction", "clustering", "latents"):
                 assert found.citation.startswith("@")
+        assert set(METRICS) >= set(OWN)
 
     def test_numbers_lie_within_their_bounds_and_say_what_they_are(self, trained, digits):
         result = evaluate(trained, digits)
@@ -260,3 +268,20 @@ def test_a_users_metric_from_a_file(tmp_path, monkeypatch, trained, digits):
     assert result["from"]["brightness"] == "brightness"
     assert result["bounds"]["brightness"] == [0, 1]
     assert "brightness" in METRICS
+
+
+class TestFigures:
+    def test_reliability_and_factor_map(self, sprites):
+        labels = sprites["label"]
+        soft = torch.nn.functional.one_hot(labels, 3).float() * 0.7 + 0.1
+        story = type("Both", (Encoder, Clusterer), {"features": Encoder.features})((1, 32, 32), soft)
+        answers = Answers(story, sprites)
+        makers = [FIGURES.get(name) for name in ("reliability", "factor-map")]
+        assert all(maker.applies(answers) for maker in makers)
+        made = {maker.name: maker.function(answers, None) for maker in makers}
+        codes = story.features(sprites["x"])
+        assert made["factor-map"].axes[0].get_title() == f"MIG {mig(codes, sprites['factors']).value:.3f}"
+        shown = made["factor-map"].axes[0].images[0].get_array()
+        assert shown.shape == (3, 5)
+        assert 0 <= shown.min() < shown.max() <= 1
+        assert "0.2" in made["reliability"].axes[0].get_title()  # 0.8 sure, always right
