@@ -1,8 +1,9 @@
-r"""How good are conditional distributions? Gaps to the exact answer, coverage, PIT, CRPS, rates per latent, feature order.
+r"""How good are conditional distributions? Gaps to the exact answer, coverage, PIT, CRPS, rates per latent, feature
+order.
 
-Array functions take draws ``[draw, row, column]``, the truth ``[row, column]`` and a boolean mask of hidden values; those
-with a story ask it by its ``model`` and ``guide`` or its ``prior``, ``posterior``, ``decode`` and ``impute``. The mean over
-masks hides the worst mask, so the gaps come one by one.
+Array functions take draws ``[draw, row, column]``, the truth ``[row, column]`` and a boolean mask of hidden values;
+those with a story ask it by its ``model`` and ``guide`` or its ``prior``, ``posterior``, ``decode`` and ``impute``.
+The mean over masks hides the worst mask, so the gaps come one by one.
 """
 
 from __future__ import annotations
@@ -146,7 +147,8 @@ def uniformity(values: Tensor) -> float:
 def crps(
     draws: Float[Tensor, "draw row column"], truth: Float[Tensor, "row column"], hidden: Bool[Tensor, "row column"]
 ) -> float:
-    r"""Continuous ranked probability score :math:`E|X - x| - \tfrac12 E|X - X'|`, mean over hidden values, lower is better.
+    r"""Continuous ranked probability score :math:`E|X - x| - \tfrac12 E|X - X'|`, mean over hidden values, lower is
+    better.
 
     The unbiased estimate from the draws; the exact forecast N(m, s^2) of Gaussian data has s / sqrt(pi).
     """

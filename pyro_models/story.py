@@ -184,8 +184,8 @@ class Conditions(Protocol):
     """Any part of a datum may be given and the rest is explained.
 
     ``draw_conditions(*batch)`` gives the batch with the conditions filled in where the batch has none: ``(x, mask,
-    given)``, the masks True where a value is known and where it is a condition. ``impute(x, given, draws)`` draws hidden
-    values, ``[draws, *x.shape]``, given ones as they are.
+    given)``, the masks True where a value is known and where it is a condition. ``impute(x, given, draws)`` draws
+    hidden values, ``[draws, *x.shape]``, given ones as they are.
     """
 
     def draw_conditions(self, *batch: Tensor) -> tuple[Tensor, ...]: ...

@@ -19,10 +19,10 @@ from pyro_models.story import Story
 class ConditionalStory(Story):
     """A story over ``x [B, columns]`` of which any part may be given.
 
-    ``model`` and ``guide`` take ``x``, ``mask`` (True where a value is known; None: wherever it is finite) and ``given``
-    (True where it is a condition; None: drawn by the story's mask law, as a site of model and guide). So SVI, Predictive
-    and every estimator work with ``x`` alone, and questions are asked with ``given``. What is known and not given is
-    scored; what is given is copied; what is neither is drawn and not scored.
+    ``model`` and ``guide`` take ``x``, ``mask`` (True where a value is known; None: wherever it is finite) and
+    ``given`` (True where it is a condition; None: drawn by the story's mask law, as a site of model and guide). So
+    SVI, Predictive and every estimator work with ``x`` alone, and questions are asked with ``given``. What is known
+    and not given is scored; what is given is copied; what is neither is drawn and not scored.
     """
 
     def __init__(self, shape: Sequence[int], masks: str, columns: Sequence[int] | None, incomplete: bool) -> None:

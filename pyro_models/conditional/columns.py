@@ -1,7 +1,7 @@
 """Columns of different kinds as one vector: real values and categories, in the data's own units.
 
-A datum is ``x [..., columns]``, categories as whole numbers. Networks see its *embedding* ``[..., places]``: a real value
-standardised, a category as a one-hot vector; a hidden column is zero in all its places.
+A datum is ``x [..., columns]``, categories as whole numbers. Networks see its *embedding* ``[..., places]``: a real
+value standardised, a category as a one-hot vector; a hidden column is zero in all its places.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class Columns(nn.Module):
             )
         self.kinds = tuple(kinds)
         self.categorical = [(j, k) for j, k in enumerate(kinds) if k]
-        owner, start = [], []
+        owner: list[int] = []
+        start: list[int] = []
         for j, k in enumerate(kinds):
             start.append(len(owner))
             owner += [j] * max(1, k)
@@ -69,7 +70,8 @@ class Columns(nn.Module):
         if len(constant):
             named = ", ".join(str(int(self.real[c])) for c in constant[:5])
             raise DataError(
-                f"{len(constant)} real column(s) are constant in the training data (number {named}): they have no density "
+                f"{len(constant)} real column(s) are constant in the training data (number {named}): they have no "
+                f"density "
                 "to learn; drop them, or call them categories."
             )
         self.centre.copy_(mean)

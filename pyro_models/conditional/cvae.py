@@ -42,7 +42,8 @@ class CVAE(ConditionalStory):
     (for beta = 1). Each of prior, guide and decoder is a linear-Gaussian answer (the *path*, see
     :mod:`pyro_models.conditional.paths`) plus a network's correction:
 
-    * prior: path moments, mean shifted and precision factor multiplied by a network of (x_o, m) (``prior="conditional"``)
+    * prior: path moments, mean shifted and precision factor multiplied by a network of (x_o, m)
+    (``prior="conditional"``)
       or left (``"path"``; with ``path="none"`` that is N(0, I));
     * guide: the same with a network of (x, m, what is known);
     * decoder: path mean and scale plus a network of (x_o, m, z).

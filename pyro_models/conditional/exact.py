@@ -6,9 +6,9 @@ With :math:`x \sim N(\mu, \Sigma)`, o the given coordinates and u the others,
           C_o = \Sigma_{uu} - \Sigma_{uo} \Sigma_{oo}^{-1} \Sigma_{ou}),
           \qquad h(u|o) = \tfrac12 \ln\det(2 \pi e\, C_o),
 
-the conditional entropy, and -h(u|o) is the highest mean log-density that any model can reach. A mixture conditions every
-component and weighs it anew by :math:`N(x_o; \mu_{k,o}, \Sigma_{k,oo})`. Masks are boolean, True for given. Everything is
-computed in float64: blocks of nearly singular covariances are wrong in single precision.
+the conditional entropy, and -h(u|o) is the highest mean log-density that any model can reach. A mixture conditions
+every component and weighs it anew by :math:`N(x_o; \mu_{k,o}, \Sigma_{k,oo})`. Masks are boolean, True for given.
+Everything is computed in float64: blocks of nearly singular covariances are wrong in single precision.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 r"""The distribution of a datum of which part is given: hidden values are drawn and scored, given ones are copied.
 
-``Hidden(columns, ...)`` is one event ``[columns]``. Given entries *are* the given values, whatever networks say, and add
-nothing to the density; entries that are neither given nor known (missing in the data) are drawn but not scored.
+``Hidden(columns, ...)`` is one event ``[columns]``. Given entries *are* the given values, whatever networks say,
+and add nothing to the density; entries that are neither given nor known (missing in the data) are drawn but not scored.
 
 A covariance among real columns is restricted to the scored ones by a block trick: with the residual r and the rows of
 the factor F set to zero elsewhere and the noise there to one,

@@ -30,9 +30,10 @@ class JointCVAE(ConditionalStory):
         +---------------------------+     q(z | x_o, m) = N(mu_o, Lambda_o^-1), full covariance
 
     For every mask the bound is one on :math:`\log p(x_o)`: only what is given is scored, so that data with holes need
-    nothing special, and given values are copied in what it draws. Conditionals follow as :math:`\log p(x_u | x_o) = \log p(x) - \log p(x_o)`. Given different parts of
-    x the exact posteriors of a linear model have differently rotated covariances, so that a diagonal guide is wrong by
-    nats even then; the guide here starts from the linear model's exact posterior (see
+    nothing special, and given values are copied in what it draws. Conditionals follow as :math:`\log p(x_u | x_o) =
+    \log p(x) - \log p(x_o)`. Given different parts of x the exact posteriors of a linear model have differently
+    rotated covariances, so that a diagonal guide is wrong by nats even then; the guide here starts from the linear
+    model's exact posterior (see
     :class:`pyro_models.conditional.paths.TiedPath`) and a network corrects it.
 
     Args:

@@ -35,7 +35,8 @@ class OriginalCVAE(ConditionalStory):
 
     Args:
         shape: of one datum, ``(columns,)``.
-        network: ``plain`` (four layers of 64), ``residual`` (each layer around a bottleneck of 32), ``residual-extended``
+        network: ``plain`` (four layers of 64), ``residual`` (each layer around a bottleneck of 32),
+        ``residual-extended``
             (widths 64 to 512) or ``dense`` (inner layers see all earlier ones).
         beta: weight of the KL term against the plain squared error.
         masks: the law of the conditions.
@@ -201,11 +202,7 @@ Networks = tuple[nn.Module, nn.Module, nn.Module, nn.Module, int]
 def _plain(d: int) -> Networks:
     def layers(inputs: int, count: int) -> list[nn.Module]:
         widths = [inputs] + [WIDTH] * count
-        return [
-            part
-            for one, other in pairwise(widths)
-            for part in (nn.Linear(one, other), Norm(other), nn.ReLU())
-        ]
+        return [part for one, other in pairwise(widths) for part in (nn.Linear(one, other), Norm(other), nn.ReLU())]
 
     decoder = nn.Sequential(*layers(LATENT + 2 * d, 3), nn.Linear(WIDTH, d))
     return nn.Sequential(*layers(3 * d, 3)), nn.Linear(WIDTH, LATENT), nn.Linear(WIDTH, LATENT), decoder, LATENT

@@ -105,8 +105,10 @@ class FreePath(nn.Module):
         self.sizes = [places * places, places * latent, places, places]
         self.network = mlp(places, hidden, sum(self.sizes))
         with torch.no_grad():
-            self.network[-1].weight.mul_(0.3)
-            self.network[-1].bias.copy_(FIRST_LOADING * torch.randn(sum(self.sizes)))
+            last = self.network[-1]
+            assert isinstance(last, nn.Linear)
+            last.weight.mul_(0.3)
+            last.bias.copy_(FIRST_LOADING * torch.randn(sum(self.sizes)))
 
     def set_scale(self, scale: float) -> None:
         """Fixes another standard deviation (stories with different ones can then be trained together)."""

@@ -1,8 +1,8 @@
 """A stand-in for mixed cell features: a Gaussian copula with one binary, 102 real and three categorical columns.
 
 The features of segmented cells that conditional VAEs were first tried on are not public. This set has their make-up (a
-cell-cycle flag, 102 standardised measurements, three labels of 20, 20 and 19 kinds) and a known dependence: every column
-is a monotone function of one coordinate of N(0, R), R of low rank plus noise.
+cell-cycle flag, 102 standardised measurements, three labels of 20, 20 and 19 kinds) and a known dependence: every
+column is a monotone function of one coordinate of N(0, R), R of low rank plus noise.
 """
 
 from __future__ import annotations

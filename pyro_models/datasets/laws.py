@@ -1,7 +1,8 @@
 """Procedural vectors: Gaussian laws with exact conditionals, manifolds, and a stand-in for mixed cell features.
 
-Training batches are drawn anew each time (:class:`FreshData`); validation and test parts are fixed samples of their own.
-``missing=0.3`` hides that share of all values for good (field ``mask``, zero in ``x``), which needs a fixed training set.
+Training batches are drawn anew each time (:class:`FreshData`); validation and test parts are fixed samples of their
+own. ``missing=0.3`` hides that share of all values for good (field ``mask``, zero in ``x``), which needs a fixed
+training set.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ def from_draw(draw: Draw, name: str, count: int, fresh: bool, missing: float, se
 class Manifold:
     """Points on a curve in the plane of two coordinates, and independent uniform coordinates beside it.
 
-    ``curve(t)``: ``[n] in (0, 1) -> [n, 2]``; ``place``: which coordinates these are; ``uniform``: ``{coordinate: width}``.
+    ``curve(t)``: ``[n] in (0, 1) -> [n, 2]``; ``place``: which coordinates these are; ``uniform``: ``{coordinate:
+    width}``.
     """
 
     name: str
@@ -148,8 +150,8 @@ def manifold(
         count: rows of the training set when it is fixed.
         noise: standard deviation of added normal noise (a manifold without noise has no density).
         missing: share of values hidden for good.
-        legacy: the original's sample: 64 points made once by scikit-learn's generator with state 8, train and test alike.
-        seed: of the fixed samples.
+        legacy: the original's sample: 64 points made once by scikit-learn's generator with state 8, train and test
+        alike. seed: of the fixed samples.
     """
     base = name.removeprefix("augmented-")
     if legacy:

@@ -46,8 +46,8 @@ class Codebook:
 
     @classmethod
     def of(cls, table: Any, categorical: Sequence[str] = (), real: Sequence[str] = ()) -> Codebook:
-        """Finds the kind of every column of a pandas table: text, truth values and whole numbers with at most ten values
-        are categories, other numbers real; ``categorical`` and ``real`` overrule."""
+        """Finds the kind of every column of a pandas table: text, truth values and whole numbers with at most ten
+        values are categories, other numbers real; ``categorical`` and ``real`` overrule."""
         from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
 
         for name in (*categorical, *real):
@@ -71,7 +71,8 @@ class Codebook:
                 raise DataError(f"the column '{name}' is constant ({levels[0]!r}); drop it.")
             if not number and len(levels) > max(FEW_VALUES, len(values) // 2):
                 raise DataError(
-                    f"the column '{name}' has {len(levels)} different texts in {len(values)} rows: it names rows rather "
+                    f"the column '{name}' has {len(levels)} different texts in {len(values)} rows: it names rows "
+                    f"rather "
                     "than describing them; drop it (columns=[...])."
                 )
             columns.append(Column(str(name), levels))
@@ -94,8 +95,10 @@ class Codebook:
                 value = values.iloc[row]
                 if value not in code:
                     raise DataError(
-                        f"row {row}: the column '{column.name}' holds {value!r}, which was not there in training (known: "
-                        f"{', '.join(map(str, column.values[:8]))}{', ...' if column.kind > 8 else ''}); empty the cell "
+                        f"row {row}: the column '{column.name}' holds {value!r}, which was not there in training "
+                        f"(known: "
+                        f"{', '.join(map(str, column.values[:8]))}{', ...' if column.kind > 8 else ''}); empty the "
+                        f"cell "
                         "to have it treated as missing."
                     )
                 x[row, j] = code[value]
