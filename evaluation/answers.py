@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evaluation.traces import with_conditions
 from pyro_models.datasets.data import Data
 from pyro_models.story import Story, batch_arguments
 
@@ -65,10 +66,11 @@ class Answers:
             return torch.cat([self.story.generate(size).cpu() for size in sizes])
 
     def batches(self, limit: int | None = None, chunk: int = CHUNK) -> Any:
-        """The story's own batch arguments, on its device, chunk by chunk."""
+        """The story's own batch arguments, on its device, chunk by chunk; the same conditions at every call."""
         data = self.data if limit is None else self.data.take(slice(0, limit))
-        for batch in data.to(self.device).chunks(chunk):
-            yield batch_arguments(self.story, batch)
+        for place, batch in enumerate(data.to(self.device).chunks(chunk)):
+            arguments = batch_arguments(self.story, batch)
+            yield with_conditions(self.story, arguments, self.seed + place)
 
     def per_datum(self, function: Callable[..., Tensor]) -> Tensor:
         """``function`` over all data in chunks, concatenated on the CPU."""

@@ -13,7 +13,7 @@ from pyro.poutine.uncondition_messenger import UnconditionMessenger
 from torch import Tensor, nn
 
 from pyro_models.errors import EstimatorError, OptionError
-from pyro_models.story import batch_arguments
+from pyro_models.story import Conditions, batch_arguments
 
 PyroCallable = Callable[..., Any]
 #: a node of a trace (what pyro calls a message)
@@ -148,4 +148,14 @@ def batch_for(story_or_pair: Any, batch: Tensor | Sequence[Any] | Mapping[str, T
         raise OptionError(
             "a plain (model, guide) pair names no batch fields; give its arguments as a tuple of tensors."
         )
-    return tuple(batch_arguments(story_or_pair, batch))
+    return tuple(with_conditions(story_or_pair, batch_arguments(story_or_pair, batch)))
+
+
+def with_conditions(story: Any, arguments: Sequence[Tensor], seed: int = 0) -> Sequence[Tensor]:
+    """For a story under arbitrary conditioning the arguments with masks that stay, drawn from its law by seed: draws
+    under different conditions are not draws from one posterior. Arguments of other stories are left alone."""
+    if not isinstance(story, Conditions):
+        return arguments
+    with own_noise(arguments):
+        torch.manual_seed(seed)
+        return story.draw_conditions(*arguments)

@@ -19,3 +19,13 @@ STORIES.add(
     "pyro_models.prototypes.dvae_st:DVAEST",
     "K prototypes moved by a spatial transformer: affine, bending, ...",
 )
+STORIES.add("cvae", "pyro_models.conditional.cvae:CVAE", "any columns given, the others explained through a code")
+STORIES.add(
+    "cvae-joint", "pyro_models.conditional.joint:JointCVAE", "one joint model, a posterior from any part of the data"
+)
+STORIES.add(
+    "cvae-direct", "pyro_models.conditional.direct:DirectConditional", "any columns given, the others jointly Gaussian"
+)
+STORIES.add(
+    "cvae-original", "pyro_models.conditional.original:OriginalCVAE", "the published Gaussian CVAE testbed, to compare"
+)

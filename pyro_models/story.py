@@ -177,3 +177,17 @@ class ShowsClusters(Protocol):
     """A picture per cluster: ``cluster_means() -> [K, *shape]``."""
 
     def cluster_means(self) -> Tensor: ...
+
+
+@runtime_checkable
+class Conditions(Protocol):
+    """Any part of a datum may be given and the rest is explained.
+
+    ``draw_conditions(*batch)`` gives the batch with the conditions filled in where the batch has none: ``(x, mask,
+    given)``, the masks True where a value is known and where it is a condition. ``impute(x, given, draws)`` draws
+    hidden values, ``[draws, *x.shape]``, given ones as they are.
+    """
+
+    def draw_conditions(self, *batch: Tensor) -> tuple[Tensor, ...]: ...
+
+    def impute(self, x: Tensor, given: Tensor, draws: int = 1) -> Tensor: ...

@@ -16,5 +16,11 @@ for _name, _target, _summary in (
     ("disentanglement-sprites", "disentanglement:disentanglement_sprites", "do the scores order codes as they should?"),
     ("metrics-cost", "cost:metrics_cost", "seconds of every metric at 10 000 data; FID against scipy"),
     ("mixture-vae-mnist", "baselines:mixture_vae_mnist", "mixture VAE on MNIST"),
+    ("cvae-gaussian", "conditional:gaussian", "cvae: gap to the exact conditional density over all masks"),
+    ("cvae-gaussian-structured", "conditional:gaussian_structured", "cvae-joint without networks: the same gaps"),
+    ("cvae-gaussian-original", "conditional:gaussian_original", "the published testbed's network: the same gaps"),
+    ("cvae-rates", "conditional:rates", "cvae: rate per latent against reverse water-filling"),
+    ("cvae-coverage", "conditional:coverage", "cvae: coverage of conditional regions"),
+    ("cvae-greedy", "conditional:greedy", "cvae: order of features against the analytic order"),
 ):
     EXPERIMENTS.add(_name, f"evaluation.experiments.{_target}", _summary)

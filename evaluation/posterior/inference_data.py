@@ -183,7 +183,14 @@ class _Builder:
                 rides_along = isinstance(value, Tensor) and not any(value is argument for argument in self.pair.args)
                 if rides_along and name not in self.sites and 1 <= value.dim() <= 2 and len(value) == self.pair.size:
                     arrays[name] = ([OBSERVATION, f"{name}_dim"][: value.dim()], to_numpy(value))
+        arrays |= self._masks()
         return self._dataset(arrays) if arrays else None
+
+    def _masks(self) -> Arrays:
+        """The masks of a story under arbitrary conditioning, which are arguments too: what is known, what was given."""
+        named = zip(("mask", "given"), self.pair.args[1:], strict=False)
+        found = {n: v for n, v in named if isinstance(v, Tensor) and v.dtype == torch.bool and "x" in self.axes}
+        return {n: (self.axes["x"], to_numpy(v)) for n, v in found.items() if v.shape == self.pair.args[0].shape}
 
     def _plates(self, name: str) -> list[str]:
         return self.axes[name][: len(plate_names(self.sites[name]))]

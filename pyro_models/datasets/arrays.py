@@ -93,6 +93,11 @@ def csv(
     return Data(fields, file.stem, classes, description=f"columns: {', '.join(chosen)}")
 
 
+def read_table(path: str | Path, kind: str, separator: str = ",") -> pd.DataFrame:
+    """The table in a file with a header line; ``kind`` is the prefix that errors name."""
+    return _table(_existing(path, kind), separator)
+
+
 def _table(file: Path, separator: str) -> pd.DataFrame:
     import pandas as pd
 
