@@ -324,6 +324,7 @@ def print_metrics(result: dict[str, Any], name: str) -> None:
     from evaluation.reporting import number
 
     print(f"\n{name}: {result['n']} data, {result['split']} split")
+    width = max(map(len, result["metrics"]), default=0)
     for key, value in result["metrics"].items():
         beside = ", ".join(f"{k} {number(v)}" for k, v in result["baselines"].get(key, {}).items())
-        print(f"  {key:18} {number(value):>10}   {beside and f'({beside})'}")
+        print(f"  {key:{width}} {number(value):>10}   {beside and f'({beside})'}")

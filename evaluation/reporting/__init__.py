@@ -86,11 +86,15 @@ def _metric_names(run: Run) -> list[str]:
 def metrics_table(metrics: dict[str, Any]) -> dict[str, Any]:
     """The metrics with what trivial and perfect predictors reach beside each, and the rule behind it."""
     arrows = {"higher": "↑", "lower": "↓", "neither": ""}
-    rows = []
-    for key, value in metrics["metrics"].items():
+    rows, said = [], ""
+    source = metrics.get("from", {})
+    # Numbers of one metric stand together, and a rule that several share is said once.
+    for key in sorted(metrics["metrics"], key=lambda key: (source.get(key, ""), metrics["rules"].get(key, ""))):
+        value, rule = metrics["metrics"][key], metrics["rules"].get(key, "")
         beside = ", ".join(f"{name} {number(v)}" for name, v in metrics["baselines"].get(key, {}).items())
         name = f"{key} {arrows[metrics['better'].get(key, 'neither')]}"
-        rows.append([name, number(value), beside, metrics["rules"].get(key, "")])
+        rows.append([name, number(value), beside, "" if rule == said else rule])
+        said = rule
     return {
         "title": "Measurements",
         "caption": f"{metrics['n']} data, {metrics['split']} split. Arrows say which way is better.",

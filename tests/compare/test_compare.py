@@ -7,6 +7,8 @@ import io
 import json
 import math
 import re
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -226,3 +228,19 @@ def test_numbers_that_are_none_are_shown_as_dashes(runs, tmp_path, monkeypatch):
     found = compare(runs, ["nmi"])
     assert "nmi" in found.text()
     found.write(tmp_path / "out")
+
+
+def test_the_page_of_the_documentation_runs_as_it_stands(runs, monkeypatch, capsys):
+    monkeypatch.chdir(runs.parent)
+    monkeypatch.setattr("evaluation.compare.figures.MAKERS", (spread,))
+    text = (Path(__file__).parents[2] / "docs/comparing.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("pyro-models ")]
+    assert [line.split()[1] for line in lines] == ["train", "train", "compare"]
+    assert main(shlex.split(lines[-1])[1:]) == 0
+    assert {path.name for path in Path("comparison").iterdir()} == set(
+        re.findall(r"^\| `([\w.]+)/?` \|", text, re.MULTILINE)
+    )
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict = {}
+    exec(compile(block.replace('"accuracy", "elbo"', '"nmi", "squared_error"'), "comparing.md", "exec"), names)
+    assert len(names["comparison"].frame) == 20
