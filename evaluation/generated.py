@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from evaluation.answers import Answers
 from evaluation.classifier import Classifier
@@ -53,16 +54,28 @@ def generation(answers: Answers) -> dict[str, Score]:
     Features: of a small classifier trained on the training split, when its images are labelled and small, otherwise raw
     pixels. ``frechet_...`` and ``kernel_...`` are FID and KID with these features: compare them among themselves only.
     """
+    network = _network(answers)
+    return generation_scores(answers, network, "classifier" if isinstance(network, Classifier) else "pixels")
+
+
+def generation_scores(answers: Answers, network: nn.Module, kind: str) -> dict[str, Score]:
+    """The scores of ``generation`` with any feature network; ``kind`` ends the names of the distances.
+
+    Args:
+        answers: of a story that generates images.
+        network: images ``[B, C, H, W]`` in [0, 1] to features (``evaluation.features``); its ``description``, if it has
+            one, goes into the rule beside every number.
+        kind: a short word for the network: ``inception`` makes ``frechet_inception``, which is FID.
+    """
     real, other = _two_real_sets(answers)
     made = answers.generated(len(real)).clamp(0, 1)
     if not bool(torch.isfinite(made).all()):
         raise MetricError("the story generates NaN or infinity; find out which cause it comes from before measuring.")
-    network = _network(answers)
     sets = {"made": made, "real": other, "pixels dealt at random": _shuffled_pixels(real, answers.seed)}
     target = extract(network, real)
     found = {name: _compare(target, network, images) for name, images in sets.items()}
-    kind = "classifier" if isinstance(network, Classifier) else "pixels"
-    rule = f"{len(real)} real and as many generated images (clipped to [0, 1]); {network.description}"
+    described = getattr(network, "description", type(network).__name__)
+    rule = f"{len(real)} real and as many generated images (clipped to [0, 1]); {described}"
     scores = {}
     for key, value in found["made"].items():
         beside = {"other real data": found["real"][key]} if key in found["real"] else {}

@@ -15,6 +15,7 @@ from evaluation import evaluate
 from evaluation.answers import Answers
 from evaluation.disentanglement import disentanglement, mig
 from evaluation.figures import FIGURES
+from evaluation.generated import generation_scores
 from evaluation.measure import applicable
 from evaluation.metric import METRICS, Metric
 from inference import fit
@@ -142,6 +143,14 @@ class TestGeneration:
         assert "raw pixels" in found["rules"]["kernel_pixels"]
         assert found["sizes"]["kernel_pixels"] == len(test) // 2
         assert "inception_score" not in found["metrics"]
+
+    def test_a_network_of_ones_own(self, digits):
+        answers = Answers(Oracle((1, 8, 8), digits.train["x"]), digits.test, train=digits.train)
+        network = nn.Sequential(nn.AvgPool2d(2), nn.Flatten())
+        found = generation_scores(answers, network, "pooled")
+        assert found["frechet_pooled"].value < 0.3 * found["frechet_pooled"].baselines["pixels dealt at random"]
+        assert found["frechet_pooled"].rule.endswith("Sequential")
+        assert "inception_score" not in found
 
     def test_refusals(self, digits):
         with pytest.raises(MetricError, match="generates NaN or infinity"):
