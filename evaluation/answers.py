@@ -41,7 +41,8 @@ class Answers:
 
     @property
     def x(self) -> Tensor:
-        return self["x"]
+        """What the story explains: its first field."""
+        return self[self.story.fields[0]]
 
     @cached_property
     def responsibilities(self) -> Tensor:

@@ -61,7 +61,7 @@ def train_story(
         weight_decay: L2 penalty.
         clip: largest global gradient norm.
         device: auto, cpu, cuda, cuda:1, mps.
-        precision: bf16 for the networks on a GPU.
+        precision: bf16 for the networks, on a GPU or a CPU with bfloat16 matrix units.
         threads: CPU threads.
         jobs: seeds trained at the same time, in processes of one thread each.
         scheduler: who runs the jobs: processes of this machine, or a Ray cluster.

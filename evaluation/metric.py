@@ -21,6 +21,12 @@ METRICS = Registry("metric", "pyro_models.metrics")
 METRICS.add("clustering", "evaluation.metrics:clustering", "accuracy, purity, NMI, ARI, usage of the clusters")
 METRICS.add("bound", "evaluation.metrics:bound", "ELBO and importance-weighted bound on log p(x)")
 METRICS.add("reconstruction", "evaluation.metrics:reconstruction", "squared error of reconstructions")
+METRICS.add(
+    "equivariance", "evaluation.flow_metrics:equivariance", "error of sequences foretold from their first frame"
+)
+METRICS.add("spikes", "evaluation.flow_metrics:spikes", "which flows act when, and how fast, against the truth")
+METRICS.add("frame-bound", "evaluation.flow_metrics:frame_bound", "bound per frame, bits per dimension")
+METRICS.add("round-trips", "evaluation.flow_metrics:round_trips", "cycle and commutator errors, invertibility")
 METRICS.add("latents", "evaluation.metrics:latents", "active latent dimensions")
 METRICS.add(
     "rate-distortion", "evaluation.metrics:rate_distortion", "what the code costs and what it leaves unexplained"

@@ -31,9 +31,12 @@ def choose_device(name: str) -> torch.device:
 
 
 def wrap_in_autocast(story: nn.Module, device_type: str) -> None:
-    """Runs the story's networks (its direct children) in bfloat16 and hands float32 back to the densities."""
+    """Runs the story's networks (its direct children) in bfloat16 and hands float32 back to the densities.
+
+    A child that says ``needs_float32 = True`` is left alone.
+    """
     for child in story.children():
-        if any(True for _ in child.parameters()):
+        if any(True for _ in child.parameters()) and not getattr(child, "needs_float32", False):
             child.forward = _autocast(child.forward, device_type)  # type: ignore[method-assign]
 
 

@@ -210,8 +210,11 @@ def _train(
 
 def _prepare(story: Story, estimator: Estimator, train: Data, settings: Training, device: torch.device) -> None:
     """Puts both on the device and lets the estimator look at the first batch; a second call changes nothing."""
-    if settings.precision == "bf16" and device.type != "cuda":
-        raise OptionError(f"precision='bf16' is for GPUs, but the device is '{device}'; use precision='float32'.")
+    if settings.precision == "bf16" and device.type not in ("cuda", "cpu"):
+        raise OptionError(
+            f"precision='bf16' is for GPUs and for CPUs with bfloat16 matrix units, but the device is '{device}'; use "
+            f"precision='float32'."
+        )
     if settings.tensorboard:
         require_tensorboard()
     story.to(device)

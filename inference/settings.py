@@ -27,7 +27,8 @@ class Training:
         clip: largest global gradient norm (per datum), None for no clipping.
         seed: of initial weights, batch order and sampling.
         device: ``auto`` (CUDA, then MPS, then CPU) or a torch device.
-        precision: ``float32``, or ``bf16`` for the networks on a GPU (densities stay in float32).
+        precision: ``float32``, or ``bf16`` for the networks on a GPU or a CPU with bfloat16 matrix units (densities
+            stay in float32).
         threads: CPU threads of torch, None leaves them.
         log_every: steps between lines of the log (the only moments at which losses are read from the device).
         validate_every: steps between bounds on the validation split; None for 20 times over the run, 0 for never.

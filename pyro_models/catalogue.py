@@ -9,6 +9,26 @@ from __future__ import annotations
 from pyro_models.registry import Registry
 
 STORIES = Registry("story", "pyro_models.stories")
+STORIES.add(
+    "flow-trajectories",
+    "pyro_models.flows.trajectories:TrajectoryFlow",
+    "a few sparse vector fields explain how observed points move; exact likelihood",
+)
+STORIES.add(
+    "flow-supervised",
+    "pyro_models.flows.supervised:SupervisedFlow",
+    "one code per sequence, carried by the potential of a known transformation",
+)
+STORIES.add(
+    "flow-weak",
+    "pyro_models.flows.weak:WeakFlow",
+    "as flow-supervised, but which transformation a sequence has is latent",
+)
+STORIES.add(
+    "flow-sparse",
+    "pyro_models.flows.sparse:SparseFlowStory",
+    "several flows at once, switched on and off, with speeds; nothing labelled",
+)
 STORIES.add("vae", "pyro_models.anchors.vae:VAE", "Gaussian causes; the baseline everything is compared with")
 STORIES.add(
     "mixture-vae", "pyro_models.anchors.mixture_vae:MixtureVAE", "K Gaussian components cluster the latent space"

@@ -166,6 +166,20 @@ class Reconstructs(Protocol):
 
 
 @runtime_checkable
+class Transports(Protocol):
+    """A frame under every flow: ``traverse(frame, steps) -> [B, K, steps + 1, *frame]``."""
+
+    def traverse(self, frame: Tensor, steps: int) -> Tensor: ...
+
+
+@runtime_checkable
+class Activates(Protocol):
+    """Which flows act when, and how fast: ``activity(frames) -> (probabilities, speeds)``, both ``[B, T, K]``."""
+
+    def activity(self, *batch: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
+@runtime_checkable
 class Generates(Protocol):
     """New data: ``generate(count) -> [count, *shape]``, noise-free expectations under fresh causes."""
 

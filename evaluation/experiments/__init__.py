@@ -10,6 +10,11 @@ from pyro_models.registry import Registry
 
 EXPERIMENTS = Registry("experiment", "pyro_models.experiments")
 for _name, _target, _summary in (
+    ("flow-toy-2d", "flows:toy_2d", "sparse flows: three known fields found from 96 sequences, 24 restarts"),
+    ("flow-supervised-mnist", "flows:supervised_mnist", "known transformations of MNIST digits: equivariance error"),
+    ("flow-weak-mnist", "flows:weak_mnist", "latent transformations of MNIST digits, one a sequence"),
+    ("flow-sparse-mnist", "flows:sparse_mnist", "several transformations of MNIST digits at once, unlabelled"),
+    ("flow-cost", "flow_cost:flow_cost", "one step of the flow terms: stacked closed forms against loops of autograd"),
     ("vae-digits", "baselines:vae_digits", "VAE on scikit-learn's digits: the bound to beat"),
     ("vae-mnist", "baselines:vae_mnist", "VAE (784-400-20) on MNIST: the bound to beat"),
     ("mixture-vae-digits", "baselines:mixture_vae_digits", "mixture VAE on scikit-learn's digits"),

@@ -48,6 +48,14 @@ REGISTRY.add(
 )
 REGISTRY.add("cell-features", "pyro_models.datasets.cells:cell_features", "mixed columns from a Gaussian copula")
 REGISTRY.add("table:PATH", "pyro_models.datasets.table:table", "your table: column types found, empty cells missing")
+REGISTRY.add("flow-mnist", "pyro_models.datasets.sequences:flow_mnist", "MNIST digits that grow, turn, change colour")
+REGISTRY.add("flow-digits", "pyro_models.datasets.sequences:flow_digits", "the same from scikit-learn's digits, 16x16")
+REGISTRY.add("flow-toy-2d", "pyro_models.datasets.trajectories:trajectories", "points moved by three known fields")
+REGISTRY.add(
+    "shapes3d", "pyro_models.datasets.shapes3d:shapes3d", "a room with one object, six factors; drawn in seconds"
+)
+REGISTRY.add("3dshapes", "pyro_models.datasets.shapes3d:published", "3D Shapes as published (3dshapes.h5)")
+REGISTRY.add("flow-shapes3d", "pyro_models.datasets.rooms:flow_shapes3d", "the room in motion: hues, size, camera")
 REGISTRY.add("folder:PATH", "pyro_models.datasets.folder:folder", "your images, class folders optional")
 REGISTRY.add("npz:PATH", "pyro_models.datasets.arrays:npz", "your arrays: x, optional label, factors, mask")
 REGISTRY.add("csv:PATH", "pyro_models.datasets.arrays:csv", "your table: numeric columns, optional label column")

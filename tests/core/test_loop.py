@@ -329,7 +329,7 @@ def test_wrong_settings_are_refused(settings, message):
         ),
         ({"device": "cuda:99"}, OptionError, "device 'cuda:99' cannot be used here"),
         ({"device": "tpu"}, OptionError, "device 'tpu' cannot be used here"),
-        ({"precision": "bf16", "device": "cpu"}, OptionError, "precision='bf16' is for GPUs"),
+        ({"precision": "bf16", "device": "meta"}, OptionError, "precision='bf16' is for GPUs"),
         ({"tensorboard": True}, OptionError, "give run_dir="),
         ({"story_options": {"clusters": 1}}, OptionError, "clusters is 1"),
     ],

@@ -1,0 +1,138 @@
+"""The flow metrics that ``evaluate`` knows: predicted sequences, spikes, speeds, round trips of the learned flows."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from evaluation import flows as scores
+from evaluation import likelihood
+from evaluation.answers import Answers
+from evaluation.metric import Score, metric
+from pyro_models.story import Activates, Reconstructs, Transports
+
+#: sequences scored at once, and steps of a prediction (the published tables stop at 7 of 8)
+CHUNK, STEPS = 250, 7
+#: sequences and particles of the bound per frame
+BOUND_DATA, PARTICLES = 200, 20
+
+
+@metric(
+    "equivariance",
+    needs=(Reconstructs, Transports),
+    fields=("frames", "k"),
+    summary="error of predicted sequences per transformation, beside trivial predictors",
+)
+def equivariance(answers: Answers) -> dict[str, Score]:
+    """Summed absolute error of frames 1..7 foretold from frame 0, averaged over the sequences of a transformation."""
+    errors: dict[str, list[torch.Tensor]] = {}
+    steps = min(STEPS, answers.data.shape("frames")[0] - 1)
+    with torch.no_grad():
+        for batch, whole in zip(answers.batches(chunk=CHUNK), answers.data.chunks(CHUNK), strict=True):
+            true = whole["frames"].cpu()
+            every = {"model": answers.story.reconstruct(*batch).cpu().numpy(), **scores.trivial_predictions(true)}
+            for name, predicted in every.items():
+                errors.setdefault(name, []).append(torch.from_numpy(scores.sequence_errors(predicted, true, steps)))
+    per_name = {name: torch.cat(found) for name, found in errors.items()}
+    factor, found_scores = answers["k"], {}
+    rule = f"sum over {steps} frames, all pixels and channels; mean over the sequences of the transformation"
+    for k in range(int(factor.max()) + 1):
+        rows = factor == k
+        word = answers.data.classes[k] if k < len(answers.data.classes) else str(k)
+        means = {name: float(values[rows].mean()) for name, values in per_name.items()}
+        value = means.pop("model")
+        found_scores[f"equivariance/{word}"] = Score(value, means, rule, "lower", int(rows.sum()))
+    return found_scores
+
+
+@metric(
+    "spikes",
+    needs=(Activates,),
+    fields=("spikes", "speeds"),
+    summary="which flows act when, and how fast, against the truth",
+)
+def spikes(answers: Answers) -> dict[str, Score]:
+    """F1 of inferred switches, one-to-one matching of flows with factors, correlation of speeds."""
+    both = answers.per_datum(lambda *batch: torch.stack(answers.story.activity(*batch), 1))
+    found, speeds = both.unbind(1)
+    truth, true_speeds = answers["spikes"], answers["speeds"]
+    if found.shape[-1] < truth.shape[-1]:
+        return {}
+    matching = scores.match_flows(found, truth)
+    rule = "flows matched with factors one to one by correlation of their switches on the same split (Hungarian)"
+    scored = {
+        "spike_f1": Score(
+            scores.spike_f1(found, truth, matching), {"always on": scores.always_on_f1(truth), "perfect": 1.0}, rule
+        ),
+        "flow_factor_match": Score(
+            matching.mutual, {"perfect": 1.0}, "share of factors that have a flow of their own: each the other's best"
+        ),
+    }
+    if float(true_speeds[truth > 0].std()) > 0:
+        correlation = scores.speed_correlation(speeds, true_speeds, found, truth)
+        scored["speed_correlation"] = Score(correlation, {"perfect": 1.0}, rule)
+    return scored
+
+
+@metric(
+    "frame-bound",
+    needs=(Transports,),
+    fields=("frames",),
+    summary="importance-weighted bound per frame, bits per dimension",
+)
+def frame_bound(answers: Answers) -> dict[str, Score]:
+    """Lower bound on log p(frames) per frame in nats, and in bits per pixel and channel."""
+    story = answers.story
+    total, count = 0.0, 0
+    for batch in answers.batches(BOUND_DATA, chunk=20):
+        bound = likelihood.iwae(story.model, story.guide, batch, PARTICLES)
+        total, count = total + float(bound.sum()), count + len(bound)
+    frames, *frame = answers.data.shape("frames")
+    per_frame = total / count / frames
+    rule = f"IWAE-{PARTICLES} of whole sequences over their {frames} frames, first {count} data"
+    bits = -per_frame / (math.prod(frame) * math.log(2))
+    kind = getattr(story.likelihood, "__class__", type(None)).__name__
+    return {
+        "frame_iwae": Score(per_frame, rule=f"{rule}; nats, {kind} likelihood", n=count),
+        "bits_per_dim": Score(bits, rule=f"{rule}; {kind} likelihood", better="lower", n=count),
+    }
+
+
+@metric("round-trips", needs=(Transports,), fields=("frames",), summary="there and back, one way or the other round")
+def round_trips(answers: Answers) -> dict[str, Score]:
+    """Cycle error (a flow forth and back) and commutator error (two flows in either order) of first codes.
+
+    A step back is z - v(z). Both are relative to the length of the codes; steps at the first time of the clock.
+    """
+    story = answers.story
+    with torch.no_grad():
+        z = answers.features.to(answers.device)
+        now = story.transport.clock()
+        now = None if now is None else now[1]
+        flows = story.flows
+
+        def step(code: torch.Tensor, flow: int, sign: float = 1.0) -> torch.Tensor:
+            columns = story.transport(code.unsqueeze(-2), now)
+            return code + sign * columns.unflatten(-2, (-1, flows)).sum(-3)[..., flow, :]
+
+        back = torch.stack([step(step(z, k), k, -1.0) for k in range(flows)])
+        cycle = scores.relative_change(back.cpu(), z.expand_as(back).cpu())
+        found = {"cycle_error": Score(cycle, {"perfect": 0.0}, "relative; a step back is z - v(z)", "lower")}
+        pairs = [(i, j) for i in range(flows) for j in range(i)]
+        if pairs:
+            one = torch.stack([step(step(z, i), j) for i, j in pairs]).cpu()
+            other = torch.stack([step(step(z, j), i) for i, j in pairs]).cpu()
+            found["commutator_error"] = Score(
+                scores.relative_change(one, other), {"perfect": 0.0}, "relative; all pairs of flows", "lower"
+            )
+        dense = story.transport.jacobian(z.unsqueeze(-2), now).dense()
+        eye = torch.eye(z.shape[-1], device=z.device)
+        smallest = torch.linalg.svdvals(eye + dense).amin(-1)
+        found["smallest_singular_value"] = Score(
+            float(smallest.min()), rule="of I + J over first codes and flows; a step is invertible nearby when not 0"
+        )
+        if story.transport.rotations is not None:
+            divergence = story.transport.rotations.jacobian(z.unsqueeze(-2)).trace().abs().max()
+            found["largest_divergence"] = Score(float(divergence), {"perfect": 0.0}, "of rotational fields", "lower")
+    return found

@@ -1,0 +1,177 @@
+"""Sparse transformation analysis: several flows at once, switched on and off, with speeds, nothing labelled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pyro
+import pyro.distributions as dist
+import torch
+from jaxtyping import Float
+from pyro import poutine
+from torch import Tensor, nn
+
+from pyro_models.errors import OptionError
+from pyro_models.flows.frames import STA, FrameStory, pick
+from pyro_models.flows.spikes import SpikeChain
+from pyro_models.flows.trajectories import activity
+from pyro_models.flows.transition import SparseFlow
+from pyro_models.nn.potentials import LatentFields
+
+
+class SparseFlowStory(FrameStory):
+    r"""Codes of frames move by a sparse combination of K fields; spikes are summed out, speeds integrated out.
+
+    .. code-block:: text
+
+        +-- data (B) ---------------------------------------+    y_t ~ Markov chain of switches, not all off
+        |        y_1 -------> y_2 -------> ... y_T          |    g_t ~ N(1, tau^2 I)
+        |         |            |               |            |    z_0 ~ N(0, I)
+        |  z_0 -> z_1 -------> z_2 ------> ... z_T          |    z_t ~ N(z_{t-1} + sum_k y_t^k g_t^k v^k(z_{t-1}),
+        |   |      |            |               |           |             sigma^2 I)                 [B, T + 1, d]
+        |   v      v            v               v           |    x_t ~ p(x | dec(z_t))               [B, T + 1, *frame]
+        |  x_0    x_1          x_2             x_T          |    v^k = grad u^k + r^k, div r^k = 0
+        +---------------------------------------------------+    q(z_t | x_t) = N(mu(x_t), diag sigma(x_t)^2)
+
+    The prior of the whole path is one site: its density sums over all (2^M - 1)^T paths of the M switches exactly (the
+    forward recursion) with the speeds integrated out in closed form; see ``transition.py``. So there is no guide for
+    spikes and speeds, no temperature and no relaxation; given the codes their posterior is exact (``activity``).
+
+    Control:
+
+    * ``single`` (default): one switch per flow drives its potential and its rotational part together (M = K);
+    * ``double``: a switch for each part, one speed for both (M = 2 K).
+
+    The recipe: the noise of a step starts at ``first_noise`` and is let go until the share ``settle`` of training; the
+    KL weight grows from ``first_kl`` to 1 until then. The bound that is reported has full weight.
+
+    Args:
+        shape: ``(T + 1, *frame)``.
+        flows: K.
+        latent: d.
+        potential: units of each potential (0: quadratic).
+        rotational: units of each divergence-free field (0: linear); None for gradient flows only.
+        control: ``single`` or ``double``.
+        hidden, channels, network, likelihood, scale: as for ``vae``; network ``posed`` draws a canvas and
+            places it (``nn/posed.py``).
+        tau: standard deviation of the speeds around 1.
+        on, stay: probabilities of the switches.
+        first_noise, first_kl, settle: the recipe.
+        decoded: frames decoded per training step; None for all.
+    """
+
+    citation = STA
+    #: a step's noise starts here and is learned; small codes' differences would drown in more
+    FIRST_SIGMA = 0.1
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        flows: int = 3,
+        latent: int = 32,
+        potential: int = 0,
+        rotational: int | None = 0,
+        control: str = "single",
+        hidden: Sequence[int] = (512, 256),
+        channels: Sequence[int] = (32, 64),
+        network: str = "mlp",
+        likelihood: str = "bernoulli",
+        scale: float | None = None,
+        tau: float = 0.141,
+        on: float = 0.1,
+        stay: float = 0.9,
+        first_noise: float = 0.5,
+        first_kl: float = 0.1,
+        settle: float = 0.3,
+        decoded: int | None = None,
+    ) -> None:
+        super().__init__(shape, flows, latent, hidden, channels, network, likelihood, scale, decoded)
+        if control not in ("single", "double"):
+            raise OptionError(f"control is '{control}'; it is 'single' or 'double'.")
+        if not (0 < settle <= 1 and 0 < first_kl <= 1 and tau > 0 and first_noise >= 0):
+            raise OptionError(
+                f"settle={settle}, first_kl={first_kl}, tau={tau}, first_noise={first_noise}: the first two are from 0 "
+                f"to 1, the others positive."
+            )
+        self.tau, self.settle, self.first_noise, self.first_kl = tau, settle, first_noise, first_kl
+        self.transport = LatentFields(flows, latent, potential, rotational=rotational, separate=control == "double")
+        self.chain = SpikeChain(self.transport.columns, on, stay)
+        self.log_sigma = nn.Parameter(torch.tensor(math.log(self.FIRST_SIGMA)))
+        self.extra_noise, self.kl_weight = 0.0, 1.0
+
+    def at(self, progress: float) -> None:
+        share = min(progress / self.settle, 1.0)
+        self.extra_noise = self.first_noise * (1 - share)
+        self.kl_weight = self.first_kl + (1 - self.first_kl) * share
+
+    @property
+    def sigma(self) -> Tensor:
+        """Noise of a step, with what the recipe still adds."""
+        return (self.log_sigma.mul(2).exp() + self.extra_noise**2).sqrt()
+
+    def flow(self) -> SparseFlow:
+        """The distribution of paths z_0, ..., z_T."""
+        return SparseFlow(
+            lambda z: self.transport(z.unsqueeze(-2)),
+            self.chain,
+            self.sigma,
+            self.tau,
+            self.steps,
+            self.latent,
+            self.flows,
+        )
+
+    def model(self, frames: Tensor) -> None:
+        with pyro.plate("data", len(frames), dim=-1):
+            with poutine.scale(scale=self.kl_weight):
+                z = pyro.sample("z", self.flow())
+            chosen = self.chosen_frames(len(frames), frames.device)
+            with poutine.scale(scale=self.weight(chosen)):
+                seen = pick(frames, chosen, len(self.shape) - 1)
+                pyro.sample("frames", self.likelihood(self.decoder(pick(z, chosen, 1))), obs=seen)
+
+    def guide(self, frames: Tensor) -> None:
+        with pyro.plate("data", len(frames), dim=-1), poutine.scale(scale=self.kl_weight):
+            found = self.posterior(self.encoder(frames)).base_dist
+            pyro.sample("z", dist.Normal(found.loc, found.scale).to_event(2))
+
+    @torch.no_grad()
+    def codes(self, frames: Tensor) -> Float[Tensor, "batch time latent"]:
+        """Posterior means of all frames' codes."""
+        return self.posterior(self.encoder(frames)).mean
+
+    @torch.no_grad()
+    def activity(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """p(y_t^k = 1 | codes) and E[g_t^k | codes, on], both ``[B, T, K]``; under double control the flow is on when
+        either part is."""
+        spikes, speeds = activity(self.flow(), self.codes(frames))
+        if spikes.shape[-1] > self.flows:
+            spikes = spikes.unflatten(-1, (2, self.flows)).amax(-2)
+        return spikes, speeds
+
+    @torch.no_grad()
+    def reconstruct(self, frames: Tensor) -> Tensor:
+        """Frames from the first code and the inferred controls (spikes above one half, mean speeds) alone."""
+        flow, codes = self.flow(), self.codes(frames)
+        spikes, speeds = activity(flow, codes)
+        weights = (spikes > 0.5) * speeds.tile(spikes.shape[-1] // self.flows)
+        z, path = codes[:, 0], [codes[:, 0]]
+        for weight in weights.unbind(1):
+            z = z + (weight.unsqueeze(-1) * flow.fields(z)).sum(-2)
+            path.append(z)
+        return self.likelihood.mean(self.decoder(torch.stack(path, 1)))
+
+    def dream_path(self, count: int) -> Tensor:
+        return self.flow().sample((count,))
+
+    @torch.no_grad()
+    def traverse(self, frame: Tensor, steps: int) -> Float[Tensor, "batch flow time *frame"]:
+        """The frame under every flow alone, at speed 1 (both parts under double control)."""
+        z = self.features(frame.unsqueeze(1)).unsqueeze(1).expand(-1, self.flows, -1)
+        path = [z]
+        for _ in range(steps):
+            columns = self.transport(z)
+            z = z + columns.unflatten(-2, (-1, self.flows)).sum(-3)
+            path.append(z)
+        return self.likelihood.mean(self.decoder(torch.stack(path, -2)))

@@ -1,0 +1,103 @@
+"""What the supervised and the weakly supervised flow share: codes moved by the gradients of K potentials."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pyro
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from pyro_models.flows.frames import FrameStory
+from pyro_models.nn.potentials import LatentFields, Potentials
+
+#: the training terms are means over so many sequences of a batch: they are smooth in the codes, and cost per sequence
+SHAPED = 16
+
+
+class TransportedStory(FrameStory):
+    r"""z_t = z_{t-1} + grad u^k(z_{t-1}, t), and the equations that shape the potentials u^k while they are learned."""
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        flows: int,
+        latent: int,
+        potential: int,
+        hidden: Sequence[int],
+        channels: Sequence[int],
+        network: str,
+        likelihood: str,
+        scale: float | None,
+        pde: float,
+        flow_prior: float,
+        diffusion: float,
+        decoded: int | None,
+    ) -> None:
+        super().__init__(shape, flows, latent, hidden, channels, network, likelihood, scale, decoded)
+        self.pde, self.flow_prior, self.diffusion = pde, flow_prior, diffusion
+        self.transport = LatentFields(flows, latent, potential, steps=self.steps)
+        self.force = Potentials(flows, latent, potential, steps=self.steps) if pde else None
+
+    def roll_out(self, z: Float[Tensor, "*batch latent"], steps: int | None = None) -> Tensor:
+        """Codes under every flow, ``[..., T + 1, K, d]``, from z at time 0; the clock stops at the trained time."""
+        clock = self.transport.clock()
+        assert clock is not None
+        now = z.unsqueeze(-2).expand(*z.shape[:-1], self.flows, self.latent)
+        path = [now]
+        for t in range(1, (self.steps if steps is None else steps) + 1):
+            now = now + self.transport(now, clock[min(t, self.steps)])
+            path.append(now)
+        return torch.stack(path, -3)
+
+    def path_of(
+        self, z: Float[Tensor, "*batch latent"], k: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "*batch time latent"]:
+        """Codes z_0, ..., z_T under each sequence's own flow."""
+        clock = self.transport.clock()
+        assert clock is not None
+        own = functional.one_hot(k, self.flows).to(z.dtype).unsqueeze(-2)
+        path = [z]
+        for t in range(1, self.steps + 1):
+            z = z + (own @ self.transport(z.unsqueeze(-2), clock[t])).squeeze(-2)
+            path.append(z)
+        return torch.stack(path, -2)
+
+    def residual(self, before: Float[Tensor, "*batch time _ latent"]) -> tuple[Tensor, Tensor]:
+        """Hamilton-Jacobi residuals at steps 1..T ``[..., T, K]``, squares of the initial condition ``[..., K]``."""
+        assert self.force is not None
+        potentials, clock = self.transport.potentials, self.transport.potentials.clock
+        force_clock = self.force.clock
+        assert clock is not None
+        assert force_clock is not None
+        (value, change), forces = clock.with_derivative(), force_clock()
+        speed = potentials(before, value[1:]).square().sum(-1)
+        residual = potentials.time_derivative(before, value[1:], change[1:]) + speed / 2
+        residual = residual + self.force.value(before, forces[1:]).square()
+        first = before[..., 0, :, :]
+        start = potentials(first, value[0]).square().sum(-1) + self.force.value(first, forces[0]).square()
+        return residual, start
+
+    def log_heat(self, z: Float[Tensor, "*batch time latent"], first: int = 1) -> Float[Tensor, "*batch time"]:
+        """log N(z_t; 0, (1 + 2 D t) I), the heat equation's solution from N(0, I), at times first, first + 1, ..."""
+        times = torch.arange(first, first + z.shape[-2], device=z.device)
+        variance = 1 + 2 * self.diffusion * times
+        return -0.5 * (z.square().sum(-1) / variance + self.latent * (2 * math.pi * variance).log())
+
+    def dream_path(self, count: int) -> Tensor:
+        device = self.transport.potentials.drift.device
+        k = torch.arange(count, device=device) % self.flows
+        return self.path_of(torch.randn(count, self.latent, device=device), k)
+
+    @torch.no_grad()
+    def traverse(self, frame: Tensor, steps: int) -> Float[Tensor, "batch flow time *frame"]:
+        """The frame under every flow, for pictures; beyond T the last field goes on."""
+        path = self.roll_out(self.posterior(self.encoder(frame)).mean, steps)
+        return self.likelihood.mean(self.decoder(path.movedim(-2, -3)))
+
+    def add_term(self, name: str, values: Float[Tensor, "*batch"], size: int) -> None:
+        """A named training term, known for the first sequences of a batch of ``size``: their mean stands for all."""
+        pyro.factor(name, values.mean(-1, keepdim=True).expand(*values.shape[:-1], size), has_rsample=True)

@@ -1,0 +1,55 @@
+"""A decoder that draws a thing once and then places it: canvas, pose and colour, each read from the code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pyro_models.errors import OptionError
+from pyro_models.nn.dense import mlp
+from pyro_models.nn.spatial.grid import read_image
+from pyro_models.nn.spatial.similarity import Similarity
+
+#: outside the canvas and in absent channels the brightness is exactly zero, whose logit is not finite
+SMALLEST_BRIGHTNESS = 1e-4
+#: the pose starts near the identity, different enough from it to have a gradient
+FIRST_POSE = 0.02
+#: units between the code and the colour
+COLOUR_UNITS = 32
+
+
+class PosedDecoder(nn.Module):
+    r"""``logit( colour(z)_c * canvas(z)(pose(z) p) )`` for every pixel p and channel c.
+
+    The canvas is a grey image from an MLP; the pose (log-scale, angle, shift) is linear in the code, so that a code
+    moving straight on turns and grows steadily; the colour is a small network, left out for grey frames. How things
+    look is thus told apart from where they are, which is all that this decoder knows beyond a plain one.
+    """
+
+    def __init__(self, inputs: int, hidden: Sequence[int], shape: Sequence[int]) -> None:
+        super().__init__()
+        if len(shape) != 3:
+            raise OptionError(
+                f"network='posed' draws frames of shape (channel, height, width), but these have {tuple(shape)}; use "
+                f"'mlp'."
+            )
+        channels, self.height, self.width = shape
+        self.canvas = mlp(inputs, hidden, self.height * self.width)
+        self.pose = nn.Linear(inputs, 4, bias=False)
+        nn.init.normal_(self.pose.weight, 0.0, FIRST_POSE)
+        self.colour = mlp(inputs, (COLOUR_UNITS,), channels) if channels > 1 else None
+        self.placed = Similarity((1, self.height, self.width))
+
+    def forward(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch channel height width"]:
+        canvas = self.canvas(z).unflatten(-1, (1, self.height, self.width))
+        # Places need more digits than bfloat16 has.
+        with torch.autocast(z.device.type, enabled=False):
+            z, brightness = z.float() if z.dtype == torch.bfloat16 else z, canvas.to(self.pose.weight.dtype).sigmoid()
+            points = self.placed(self.pose(z))
+            seen = read_image(brightness, points, (self.height, self.width))
+            if self.colour is not None:
+                seen = self.colour(z).sigmoid()[..., None, None] * seen
+            return seen.clamp(SMALLEST_BRIGHTNESS, 1 - SMALLEST_BRIGHTNESS).logit()

@@ -1,0 +1,143 @@
+"""Flow metrics against sums by hand, their registration, figures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from evaluation import flows as scores
+from evaluation.answers import Answers
+from evaluation.figures import draw
+from evaluation.figures.flows import write_gif
+from evaluation.measure import evaluate
+from pyro_models.datasets.sequences import flow_digits
+from pyro_models.datasets.trajectories import trajectories
+from pyro_models.errors import MetricError
+from pyro_models.flows.sparse import SparseFlowStory
+from pyro_models.flows.supervised import SupervisedFlow
+from pyro_models.flows.trajectories import TrajectoryFlow
+from pyro_models.flows.weak import WeakFlow
+
+
+def test_sequence_errors_leave_out_the_first_frame_and_what_comes_after_the_steps():
+    true = np.zeros((2, 4, 3, 2))
+    predicted = np.ones_like(true)
+    predicted[1] *= 2
+    assert scores.sequence_errors(predicted, true, 2).tolist() == [12.0, 24.0]
+    assert scores.equivariance_error(predicted, true, [0, 1]) == {0: 18.0, 1: 36.0}
+    assert scores.equivariance_error(predicted, true, [1, 1], 1) == {1: 9.0}
+
+
+def test_trivial_predictions():
+    true = torch.arange(4.0).reshape(1, 4, 1)
+    found = scores.trivial_predictions(true)
+    assert found["copy first"].ravel().tolist() == [0, 0, 0, 0]
+    assert found["copy previous"].ravel().tolist() == [0, 0, 1, 2]
+    assert not found["black"].any()
+
+
+def test_flows_are_matched_whatever_their_order():
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, 2, (200, 5, 3)).astype(float)
+    order = [2, 0, 1]  # flow f shows factor order[f]
+    found = true[..., order] * 0.9
+    matching = scores.match_flows(found, true)
+    assert matching.flow_of.tolist() == [1, 2, 0]
+    assert matching.mutual == 1.0
+    assert scores.spike_f1(found, true) == 1.0
+    noisy = found.copy()
+    noisy[:100, :, 0] = 0  # half of factor 2 is missed
+    hits, false_negatives = (noisy > 0.5).sum(), (true[:100, :, 2] > 0).sum()
+    assert scores.spike_f1(noisy, true) == pytest.approx(2 * hits / (2 * hits + false_negatives))
+
+
+def test_one_flow_for_two_factors_is_no_full_match():
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, 2, (200, 5, 2)).astype(float)
+    found = np.stack([true.max(-1), rng.random((200, 5))], -1)
+    assert scores.match_flows(found, true).mutual < 1
+
+
+def test_speeds_count_where_the_flow_acts_and_was_found():
+    rng = np.random.default_rng(0)
+    true = np.zeros((50, 4, 2))
+    true[:, :2] = 1
+    speeds = true * rng.normal(1, 0.1, true.shape)
+    found = np.where(true > 0, 3 * speeds, rng.normal(size=true.shape))
+    assert scores.speed_correlation(found, speeds, true, true) == pytest.approx(1.0)
+    shuffled = rng.permutation(found.reshape(-1, 2)).reshape(found.shape)
+    assert scores.speed_correlation(shuffled, speeds, true, true) < 0.5
+
+
+def test_field_cosines_ignore_order_sign_and_length():
+    rng = np.random.default_rng(0)
+    true = rng.normal(size=(40, 3, 2))
+    learned = true[:, [1, 2, 0]] * np.array([-2.0, 0.5, 3.0])[None, :, None]
+    np.testing.assert_allclose(scores.field_cosines(learned, true), 1.0)
+    assert scores.field_cosines(rng.normal(size=(40, 3, 2)), true).max() < 0.6
+
+
+def test_relative_change():
+    assert scores.relative_change(np.full(4, 3.0), np.full(4, 2.0)) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: scores.sequence_errors(np.zeros((2, 3, 4)), np.zeros((2, 3, 5))), "the same sequences"),
+        (lambda: scores.sequence_errors(np.zeros((2, 3, 4)), np.zeros((2, 3, 4)), 3), "steps is 3"),
+        (lambda: scores.match_flows(np.zeros((2, 3, 1)), np.zeros((2, 3, 2))), "cannot be matched"),
+        (lambda: scores.match_flows(np.full((2, 3, 2), np.nan), np.zeros((2, 3, 2))), "NaN"),
+        (lambda: scores.field_cosines(np.zeros((2, 3)), np.zeros((2, 3))), "points, fields, dimensions"),
+    ],
+)
+def test_wrong_arrays_are_refused(call, message):
+    with pytest.raises(MetricError, match=message):
+        call()
+
+
+SMALL = {"latent": 3, "hidden": (16,)}
+
+
+@pytest.mark.parametrize("kind", [SupervisedFlow, WeakFlow, SparseFlowStory])
+def test_every_story_is_measured_and_pictured(kind):
+    data = flow_digits(mode="single").take(slice(0, 24))
+    story = kind.build(data, **SMALL).eval()
+    found = evaluate(story, data, metrics=["equivariance", "frame-bound", "round-trips"])
+    errors = found["metrics"]
+    assert {f"equivariance/{name}" for name in ("scale", "rotation", "hue")} < set(errors)
+    frames, k = data["frames"], data["k"]
+    predicted = story.reconstruct(*(data[name] for name in story.fields))
+    by_hand = (predicted - frames)[k == 1][:, 1:8].abs().sum((1, 2, 3, 4)).mean()
+    assert errors["equivariance/rotation"] == pytest.approx(by_hand.item(), rel=1e-4)
+    assert errors["bits_per_dim"] == pytest.approx(-errors["frame_iwae"] / (768 * np.log(2)))
+    assert errors["cycle_error"] < 1
+    names = {maker.name for maker, _ in draw(Answers(story, data))}
+    assert {"flow-strips", "flow-predictions"} <= names
+
+
+def test_spikes_of_the_weak_story_are_measured_with_one_flow_a_sequence():
+    data = flow_digits(mode="single").take(slice(0, 24))
+    story = WeakFlow.build(data, **SMALL).eval()
+    found = evaluate(story, data, metrics=["spikes", "clustering"])["metrics"]
+    assert 0 <= found["spike_f1"] <= 1
+    assert "speed_correlation" not in found
+    assert found["accuracy"] >= 1 / 3
+
+
+def test_points_have_fields_and_switches_to_show():
+    data = trajectories(20)
+    story = TrajectoryFlow.build(data).eval()
+    assert {"spike_f1", "flow_factor_match", "speed_correlation"} == set(
+        evaluate(story, data, metrics=["spikes"])["metrics"]
+    )
+    assert {"spikes-over-time", "vector-fields"} <= {maker.name for maker, _ in draw(Answers(story, data))}
+
+
+def test_animations(tmp_path):
+    path = write_gif(torch.rand(5, 3, 8, 6), tmp_path / "flow.gif", zoom=2)
+    with Image.open(path) as picture:
+        assert picture.size == (12, 16)
+        assert picture.n_frames == 8

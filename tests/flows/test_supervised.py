@@ -1,0 +1,157 @@
+"""The supervised flow: contract, roll-outs, named training terms against automatic differentiation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pyro import poutine
+from torch.func import grad, jacrev, vmap
+
+from pyro_models.datasets.data import Data
+from pyro_models.errors import OptionError
+from pyro_models.flows.supervised import SupervisedFlow
+from pyro_models.story import Transports
+from tests.core.cases import StoryCase
+
+SHAPE = (4, 3, 8, 8)
+SMALL = {"latent": 3, "potential": 2, "hidden": (16,)}
+
+
+def noise(count: int = 12) -> Data:
+    generator = torch.Generator().manual_seed(0)
+    return Data({"frames": torch.rand(count, *SHAPE, generator=generator), "k": torch.arange(count) % 2}, "noise")
+
+
+def lively(**options) -> SupervisedFlow:
+    """A story whose fields are strong enough to show in every number."""
+    story = SupervisedFlow(SHAPE, flows=2, **{**SMALL, **options})
+    for module in (story.transport, story.force):
+        if module is not None:
+            for parameter in module.parameters():
+                parameter.data = 0.4 * torch.randn_like(parameter)
+    return story
+
+
+class TestSupervisedFlow(StoryCase):
+    def make(self):
+        return SupervisedFlow(SHAPE, flows=2, **SMALL)
+
+    def data(self):
+        return noise()
+
+
+class TestSupervisedFlowOfVectors(StoryCase):
+    def make(self):
+        return SupervisedFlow((4, 6), flows=2, latent=3, potential=4, hidden=(16,), likelihood="gaussian", pde=0.0)
+
+    def data(self):
+        return Data(
+            {"frames": torch.randn(9, 4, 6, generator=torch.Generator().manual_seed(0)), "k": torch.arange(9) % 2}
+        )
+
+
+def test_a_sequence_follows_its_own_flow():
+    story, z = lively(), torch.randn(5, 3)
+    every = story.roll_out(z)
+    k = torch.tensor([0, 1, 1, 0, 1])
+    torch.testing.assert_close(story.path_of(z, k), every[torch.arange(5), :, k])
+    assert (every[:, :, 0] - every[:, :, 1]).abs().max() > 0.1
+
+
+def test_decoding_some_frames_is_unbiased():
+    torch.manual_seed(0)
+    story, data = lively(decoded=2), noise(200)
+    batch = [data["frames"], data["k"]]
+    path = poutine.trace(story.guide).get_trace(*batch)
+
+    def log_likelihood() -> torch.Tensor:
+        return poutine.trace(poutine.replay(story.model, trace=path)).get_trace(*batch).nodes["frames"]
+
+    def total(site) -> float:
+        return float(site["scale"] * site["fn"].log_prob(site["value"]).detach().sum())
+
+    some = torch.tensor([total(log_likelihood()) for _ in range(200)])
+    story.eval()
+    whole = total(log_likelihood())
+    assert (some.mean() - whole).abs() < 5 * some.std() / 200**0.5
+    assert some.std() > 0
+
+
+def test_training_terms_are_absent_from_every_bound():
+    story, data = lively(), noise()
+    names = lambda: set(poutine.trace(story.model).get_trace(data["frames"], data["k"]).nodes)  # noqa: E731
+    terms = {"hamilton_jacobi", "initial_condition", "flow_prior"}
+    assert terms <= names()
+    story.eval()
+    assert not terms & names()
+
+
+def test_the_residual_is_the_hamilton_jacobi_equation():
+    """Values at shifted times and automatic gradients give the same residual as the closed forms."""
+    story = lively().double()
+    z = torch.randn(6, story.steps, 1, 3, dtype=torch.double)
+    residual, start = story.residual(z)
+    potentials, clock = story.transport.potentials, story.transport.potentials.clock
+    times = clock.times.clone()
+
+    def readings(shift: float) -> torch.Tensor:
+        clock.times = times + shift
+        found = clock()
+        clock.times = times
+        return found
+
+    now = clock()
+    for t in range(1, story.steps + 1):
+        at = z[:, t - 1]
+        later, earlier = (potentials.value(at, readings(s)[t]) for s in (1e-5, -1e-5))
+        for k in range(2):
+            slope = vmap(grad(lambda p, k=k, t=t: potentials.value(p, now[t])[..., k].sum()))(at)
+            force = story.force.value(at, story.force.clock()[t])[:, k]
+            expected = (later - earlier)[:, k] / 2e-5 + slope.square().sum((-1, -2)) / 2 + force.square()
+            torch.testing.assert_close(residual[:, t - 1, k], expected, atol=1e-6, rtol=1e-5)
+    first = potentials(z[:, 0], now[0]).square().sum(-1) + story.force.value(z[:, 0], story.force.clock()[0]).square()
+    torch.testing.assert_close(start, first)
+
+
+@pytest.mark.parametrize("potential", [2, 6])
+def test_the_flow_prior_uses_the_exact_change_of_volume(potential):
+    story = lively(potential=potential, flow_prior=1.0, pde=0.0).double()
+    data = noise(5)
+    frames, k = data["frames"].double(), data["k"]
+    z = torch.randn(5, 3, dtype=torch.double)
+    trace = poutine.trace(poutine.condition(story.model, {"z": z})).get_trace(frames, k)
+    found = trace.nodes["flow_prior"]["fn"].log_prob(torch.tensor([]))
+    expected = torch.zeros(5, dtype=torch.double)
+    heat = lambda z, t: torch.distributions.Normal(0.0, (1 + 0.2 * t) ** 0.5).log_prob(z).sum(-1)  # noqa: E731
+    for row in range(5):
+        for t in range(1, story.steps + 1):
+            jacobian = jacrev(lambda start, row=row, t=t: story.path_of(start[None], k[row : row + 1])[0, t])(z[row])
+            end = story.path_of(z[row : row + 1], k[row : row + 1])[0, t]
+            expected[row] += heat(end, t) + torch.linalg.slogdet(jacobian).logabsdet - heat(z[row], 0)
+    torch.testing.assert_close(found, expected.mean().expand(5), atol=1e-5, rtol=1e-5)
+
+
+def test_pictures_and_predictions_agree():
+    story, data = lively().eval(), noise()
+    shown = story.traverse(data["frames"][:, 0], story.steps)
+    predicted = story.reconstruct(data["frames"], data["k"])
+    torch.testing.assert_close(shown[torch.arange(12), data["k"]], predicted)
+    assert isinstance(story, Transports)
+    assert story.traverse(data["frames"][:2, 0], 9).shape == (2, 2, 10, 3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shape": (3, 8, 8)}, "sequences have the shape"),
+        ({"shape": SHAPE, "decoded": 9}, "decoded is 9; a sequence has from 1 to 4"),
+        ({"shape": SHAPE, "flows": 0}, "flows is 0"),
+    ],
+)
+def test_wrong_options_are_refused(options, message):
+    with pytest.raises(OptionError, match=message):
+        SupervisedFlow(**options)
+
+
+def test_the_number_of_flows_follows_from_the_data():
+    assert SupervisedFlow.build(noise(), **SMALL).flows == 2
