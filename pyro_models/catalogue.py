@@ -49,3 +49,4 @@ STORIES.add(
 STORIES.add(
     "cvae-original", "pyro_models.conditional.original:OriginalCVAE", "the published Gaussian CVAE testbed, to compare"
 )
+STORIES.add("cvae-image", "pyro_models.conditional.image:ImageCVAE", "images with pixels, class and colour given")

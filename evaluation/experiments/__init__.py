@@ -32,6 +32,10 @@ for _name, _target, _summary in (
     ("cvae-gaussian-original", "conditional:gaussian_original", "the published testbed's network: the same gaps"),
     ("cvae-rates", "conditional:rates", "cvae: rate per latent against reverse water-filling"),
     ("cvae-coverage", "conditional:coverage", "cvae: coverage of conditional regions"),
+    ("cvae-two-component", "conditional_sets:two_component", "cvae: two narrow modes against the exact density"),
+    ("cvae-rate-distortion", "conditional_sets:rate_distortion", "cvae: codes of manifolds against the best code"),
+    ("cvae-copula", "conditional_sets:copula", "cvae: mixed columns by number given, beside the trivial predictor"),
+    ("cvae-quadrants", "conditional_sets:quadrants", "cvae-image: MNIST with one, two or three quadrants given"),
     ("cvae-greedy", "conditional:greedy", "cvae: order of features against the analytic order"),
 ):
     EXPERIMENTS.add(_name, f"evaluation.experiments.{_target}", _summary)

@@ -30,6 +30,10 @@ for _name, _target, _summary in (
     ("confusion", "tables:confusion", "clusters against labels"),
     ("reliability", "scores:reliability", "are responsibilities honest?"),
     ("factor-map", "scores:factor_map", "which code dimension knows which factor"),
+    ("completions", "conditional:completions", "images with a part hidden, and what the story makes of it"),
+    ("conditional-pairs", "conditional:conditional_pairs", "hidden values against given ones, data and draws"),
+    ("information-plane", "conditional:information_plane", "rate and distortion by number of given columns"),
+    ("latent-ranking", "conditional:latent_ranking", "nats per latent by number of given columns"),
     ("learning-curve", "curves:learning_curve", "loss and validation bound over training"),
 ):
     FIGURES.add(_name, f"evaluation.figures.{_target}", _summary)

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 REGISTRY = Registry("dataset", "pyro_models.datasets")
 REGISTRY.add("digits", "pyro_models.datasets.digits:digits", "1797 handwritten digits, 8x8; comes with scikit-learn")
 REGISTRY.add("mnist", "pyro_models.datasets.idx:mnist", "70000 handwritten digits, 28x28")
+REGISTRY.add(
+    "coloured-mnist",
+    "pyro_models.datasets.coloured:coloured_mnist",
+    "MNIST in one colour channel, class and colour given",
+)
 REGISTRY.add("simplified-mnist", "pyro_models.datasets.idx:simplified_mnist", "the digits 2, 6, 9 of MNIST")
 REGISTRY.add("fashion-mnist", "pyro_models.datasets.idx:fashion_mnist", "70000 pictures of clothes, 28x28")
 REGISTRY.add("emnist-letters", "pyro_models.datasets.idx:emnist_letters", "145600 handwritten letters, 28x28")
