@@ -60,6 +60,8 @@ REGISTRY.add(
     "shapes3d", "pyro_models.datasets.shapes3d:shapes3d", "a room with one object, six factors; drawn in seconds"
 )
 REGISTRY.add("3dshapes", "pyro_models.datasets.shapes3d:published", "3D Shapes as published (3dshapes.h5)")
+REGISTRY.add("falor3d", "pyro_models.datasets.indexed:falor3d", "Falor3D as published: light and camera, sequences")
+REGISTRY.add("isaac3d", "pyro_models.datasets.indexed:isaac3d", "Isaac3D as published: a robot arm, sequences")
 REGISTRY.add("flow-shapes3d", "pyro_models.datasets.rooms:flow_shapes3d", "the room in motion: hues, size, camera")
 REGISTRY.add("folder:PATH", "pyro_models.datasets.folder:folder", "your images, class folders optional")
 REGISTRY.add("npz:PATH", "pyro_models.datasets.arrays:npz", "your arrays: x, optional label, factors, mask")
