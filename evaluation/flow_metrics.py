@@ -15,7 +15,7 @@ from pyro_models.story import Activates, Reconstructs, Transports
 #: sequences scored at once, and steps of a prediction (the published tables stop at 7 of 8)
 CHUNK, STEPS = 250, 7
 #: sequences and particles of the bound per frame
-BOUND_DATA, PARTICLES = 200, 20
+BOUND_DATA, PARTICLES = 100, 20
 
 
 @metric(
