@@ -33,7 +33,7 @@ class StoryCase:
     def data(self) -> Data:
         """A few data; the default is random 8x8 images."""
         generator = torch.Generator().manual_seed(0)
-        return Data({"x": torch.rand(12, 1, 8, 8, generator=generator)}, "noise")
+        return Data({"x": torch.rand(24, 1, 8, 8, generator=generator)}, "noise")
 
     @pytest.fixture
     def story(self) -> Story:
