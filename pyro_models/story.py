@@ -27,7 +27,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from pyro import poutine
@@ -184,6 +184,33 @@ class Generates(Protocol):
     """New data: ``generate(count) -> [count, *shape]``, noise-free expectations under fresh causes."""
 
     def generate(self, count: int) -> Tensor: ...
+
+
+class Located(NamedTuple):
+    """Objects found in images.
+
+    ``boxes [B, T, 4]``: left, top, right, bottom in pixels; ``present [B, T]``: which of them count; ``segments
+    [B, height, width]``: 0 for background, t for the t-th object; ``classes [B, T]`` where the story has classes.
+    """
+
+    boxes: Tensor
+    present: Tensor
+    segments: Tensor
+    classes: Tensor | None = None
+
+
+@runtime_checkable
+class Counts(Protocol):
+    """How many objects: ``count(x) -> [B]``."""
+
+    def count(self, *batch: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class Locates(Protocol):
+    """Where they are: ``locate(x) -> Located``."""
+
+    def locate(self, *batch: Tensor) -> Located: ...
 
 
 @runtime_checkable

@@ -66,6 +66,11 @@ REGISTRY.add("flow-mice", "pyro_models.datasets.mice:flow_mice", "two mice from 
 REGISTRY.add("calms21:PATH", "pyro_models.datasets.mice:read_calms21", "CalMS21's keypoints, redrawn")
 REGISTRY.add("flow-driving", "pyro_models.datasets.driving:flow_driving", "label maps of a street, four motions")
 REGISTRY.add("flow-shapes3d", "pyro_models.datasets.rooms:flow_shapes3d", "the room in motion: hues, size, camera")
+REGISTRY.add(
+    "multi-digits",
+    "pyro_models.datasets.scenes:multi_digits",
+    "several digits on a canvas, with boxes; made on the spot",
+)
 REGISTRY.add("folder:PATH", "pyro_models.datasets.folder:folder", "your images, class folders optional")
 REGISTRY.add("npz:PATH", "pyro_models.datasets.arrays:npz", "your arrays: x, optional label, factors, mask")
 REGISTRY.add("csv:PATH", "pyro_models.datasets.arrays:csv", "your table: numeric columns, optional label column")
