@@ -87,7 +87,7 @@ def multi_digits(
         raise OptionError("legacy scenes have 2 objects at most.")
     given: dict[str, Any] = {"root": root} if root is not None else {}
     parts = load(source, download=download, seed=seed, **given)
-    layout = Layout(canvas, numbers, tuple(scales), overlap, distractors, legacy)
+    layout = Layout(canvas, numbers, (scales[0], scales[1]), overlap, distractors, legacy)
     sizes = {"train": scenes, "validation": held_out, "test": held_out}
     made = {
         name: compose(getattr(parts, name), sizes[name], layout, np.random.default_rng([seed, place]))

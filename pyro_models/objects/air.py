@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyro
 import pyro.distributions as dist
@@ -34,6 +34,11 @@ class Proposal(NamedTuple):
     what: Tensor  # [*particles, T, B, D]
     log_where: Tensor  # [*particles, T, B], log q of each
     log_what: Tensor
+
+
+def _only(present: Tensor) -> Any:
+    """Sites inside count only where an object is present."""
+    return poutine.mask(mask=present)  # type: ignore[call-overload]  # declared for BoolTensor, which torch never makes
 
 
 class AIR(Story):
@@ -148,7 +153,7 @@ class AIR(Story):
             return
         with pyro.plate("data", len(x), dim=-1):
             n = pyro.sample("n", dist.Categorical(logits=self.prior_count(x)))
-            with pyro.plate("steps", self.objects, dim=-2), poutine.mask(mask=self._present(n)):
+            with pyro.plate("steps", self.objects, dim=-2), _only(self._present(n)):
                 where = pyro.sample("z_where", dist.Normal(self.prior_where, self.spread_where).to_event(1))
                 what = pyro.sample("z_what", dist.Normal(x.new_zeros(self.what), 1.0).to_event(1))
             layers = self.render(what, where)
@@ -161,7 +166,7 @@ class AIR(Story):
             for t in range(self.objects):
                 rho = torch.sigmoid(torch.as_tensor(self.prior_go, device=x.device))
                 present = pyro.sample(f"z_pres_{t}", dist.Bernoulli(rho * present))
-                with poutine.mask(mask=present.bool()):
+                with _only(present.bool()):
                     prior = dist.Normal(self.prior_where, self.spread_where).to_event(1)
                     where = pyro.sample(f"z_where_{t}", prior)
                     what = pyro.sample(f"z_what_{t}", dist.Normal(x.new_zeros(self.what), 1.0).to_event(1))
@@ -195,11 +200,11 @@ class AIR(Story):
                 noise = pyro.sample("noise", standard, infer={"is_auxiliary": True})
             found = self.propose(x, noise)
             logits = count_logits(found.go)
-            enumerate_ = {"enumerate": "parallel"} if self.guide_kind == "enumerated-count" else {}
+            enumerate_: Any = {"enumerate": "parallel"} if self.guide_kind == "enumerated-count" else {}
             # Particles lie left of the steps.
             logits = logits.unsqueeze(-3) if logits.dim() > 2 else logits
             n = pyro.sample("n", dist.Categorical(logits=logits), infer=enumerate_)
-            with steps, poutine.mask(mask=self._present(n)):
+            with steps, _only(self._present(n)):
                 pyro.sample("z_where", dist.Delta(found.where, log_density=found.log_where, event_dim=1))
                 pyro.sample("z_what", dist.Delta(found.what, log_density=found.log_what, event_dim=1))
 
@@ -211,17 +216,14 @@ class AIR(Story):
                 look = self.attention.look(x, canvas, state, previous)
                 # No object after none: its probability is 0, and its density is not asked for.
                 present = pyro.sample(f"z_pres_{t}", dist.Bernoulli(torch.sigmoid(look.go) * present))
-                with poutine.mask(mask=present.bool()):
-                    where = pyro.sample(f"z_where_{t}", dist.Normal(look.mean + self.offset, look.scale).to_event(1))
+                with _only(present.bool()):
+                    where = pyro.sample(
+                        f"z_where_{t}", dist.Normal(look.mean + self.prior_where, look.scale).to_event(1)
+                    )
                     mean, scale = self.see(x, canvas, where)
                     what = pyro.sample(f"z_what_{t}", dist.Normal(mean, scale).to_event(1))
                 canvas = canvas + present[..., None, None, None] * self.render(what, where).unsqueeze(-3)
                 state, previous = look.state, torch.cat([where, what], -1) * present.unsqueeze(-1)
-
-    @property
-    def offset(self) -> Tensor:
-        """Networks say how a place differs from the prior's centre."""
-        return self.prior_where
 
     def see(self, x: Tensor, canvas: Tensor, where: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of ``z_what`` from what is left to explain in the window."""
@@ -236,18 +238,17 @@ class AIR(Story):
         steps = []
         for t in range(self.objects):
             look = self.attention.look(x, canvas, state, previous)
-            drawn = noise[..., t, :, :]
-            q_where = dist.Normal(look.mean + self.offset, look.scale).to_event(1)
-            where = look.mean + self.offset + look.scale * drawn[..., :3]
+            drawn, middle = noise[..., t, :, :], look.mean + self.prior_where
+            q_where, where = dist.Normal(middle, look.scale).to_event(1), middle + look.scale * drawn[..., :3]
             mean, scale = self.see(x, canvas, where)
             q_what, what = dist.Normal(mean, scale).to_event(1), mean + scale * drawn[..., 3:]
             steps.append((look.go, where, what, q_where.log_prob(where), q_what.log_prob(what)))
             if t + 1 < self.objects:
                 canvas = canvas + self.render(what, where).unsqueeze(-3)
                 state, previous = look.state, torch.cat([where, what], -1)
-        go, where, what, log_where, log_what = zip(*steps, strict=True)
+        go, places, looks, log_where, log_what = (list(column) for column in zip(*steps, strict=True))
         return Proposal(
-            torch.stack(go), torch.stack(where, -3), torch.stack(what, -3), torch.stack(log_where, -2),
+            torch.stack(go), torch.stack(places, -3), torch.stack(looks, -3), torch.stack(log_where, -2),
             torch.stack(log_what, -2),
         )  # fmt: skip
 

@@ -23,7 +23,8 @@ FIRST_SCALES = (0.05, 0.1, 0.1)
 
 
 class Look(NamedTuple):
-    """Log-odds of another object, mean and standard deviation of its place, and the network's next state."""
+    """Log-odds of another object, its place (mean, as a difference from the prior's, and standard deviation), and the
+    network's next state."""
 
     go: Float[Tensor, "*batch"]
     mean: Float[Tensor, "*batch 3"]
