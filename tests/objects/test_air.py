@@ -116,15 +116,16 @@ def test_the_enumerated_bound_is_the_sum_over_counts(objects):
     noise = torch.randn(objects, 5, 3 + story.what)
     found = story.propose(x, noise)
     log_q, log_p = count_logits(found.go), story.prior_count(x)
-    layers = story.render(found.what, found.where)
+    where, what = found.where, found.look["z_what"]
+    layers = paste(story.pictures({"z_what": what.value}), where.value, story.canvas)
     total = 0.0
     for n in range(objects + 1):
         mean = layers[:n].sum(0).unsqueeze(1)
         score = torch.distributions.Normal(mean, story.scale).log_prob(x).sum((1, 2, 3)) + log_p[n] - log_q[:, n]
         for t in range(n):
             prior_where = torch.distributions.Normal(story.prior_where, story.spread_where)
-            score = score + prior_where.log_prob(found.where[t]).sum(-1) - found.log_where[t]
-            score = score + torch.distributions.Normal(0, 1).log_prob(found.what[t]).sum(-1) - found.log_what[t]
+            score = score + prior_where.log_prob(where.value[t]).sum(-1) - where.log_density[t]
+            score = score + torch.distributions.Normal(0, 1).log_prob(what.value[t]).sum(-1) - what.log_density[t]
         total = total + (log_q[:, n].exp() * score).sum()
     torch.testing.assert_close(loss, -total, rtol=1e-5, atol=1e-2)
 
