@@ -204,7 +204,7 @@ class ObjectStory(Story):
                     look = {name: pyro.sample(f"{name}_{t}", q) for name, q in posteriors.items()}
                 canvas = canvas + self.layer(look, where, present)
                 state = seen.state
-                previous = torch.cat([where, *look.values()], -1) * present.unsqueeze(-1)
+                previous = side_by_side(where, *look.values()) * present.unsqueeze(-1)
 
     def propose(self, x: Tensor, noise: Tensor) -> Proposal:
         """T objects in a row, each as if present, from standard normal ``noise [*particles, T, B, 3 + look_noise]``."""
@@ -222,7 +222,7 @@ class ObjectStory(Story):
             if t + 1 < self.objects:
                 values = {name: one.value for name, one in look.items()}
                 canvas = canvas + paste(self.pictures(values), where.value, self.canvas).unsqueeze(-3)
-                state, previous = seen.state, torch.cat([where.value, *values.values()], -1)
+                state, previous = seen.state, side_by_side(where.value, *values.values())
         together = {name: stacked([look[name] for look in looks]) for name in looks[0]}
         return Proposal(torch.stack(going), stacked(places), together)
 
@@ -279,6 +279,12 @@ def normal_drawn(mean: Tensor, scale: Tensor, noise: Tensor) -> Drawn:
     """A vector of independent normal values made of standard normal noise."""
     value = mean + scale * noise
     return Drawn(value, dist.Normal(mean, scale).to_event(1).log_prob(value))
+
+
+def side_by_side(*vectors: Tensor) -> Tensor:
+    """Vectors as one; leading dimensions broadcast (some may be enumerated, some not)."""
+    lead = torch.broadcast_shapes(*(vector.shape[:-1] for vector in vectors))
+    return torch.cat([vector.expand(*lead, vector.shape[-1]) for vector in vectors], -1)
 
 
 def stacked(steps: Sequence[Drawn]) -> Drawn:
