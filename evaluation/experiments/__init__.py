@@ -37,5 +37,7 @@ for _name, _target, _summary in (
     ("cvae-copula", "conditional_sets:copula", "cvae: mixed columns by number given, beside the trivial predictor"),
     ("cvae-quadrants", "conditional_sets:quadrants", "cvae-image: MNIST with one, two or three quadrants given"),
     ("cvae-greedy", "conditional:greedy", "cvae: order of features against the analytic order"),
+    ("air-multimnist", "objects:air_multimnist", "AIR: counting and locating MNIST digits, 0 to 2 and 3"),
+    ("dair-multimnist", "objects:dair_multimnist", "DAIR: counting, locating and naming MNIST digits"),
 ):
     EXPERIMENTS.add(_name, f"evaluation.experiments.{_target}", _summary)
