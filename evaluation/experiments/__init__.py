@@ -38,6 +38,7 @@ for _name, _target, _summary in (
     ("cvae-quadrants", "conditional_sets:quadrants", "cvae-image: MNIST with one, two or three quadrants given"),
     ("cvae-greedy", "conditional:greedy", "cvae: order of features against the analytic order"),
     ("air-multimnist", "objects:air_multimnist", "AIR: counting and locating MNIST digits, 0 to 2 and 3"),
+    ("air-estimators", "object_estimators:air_estimators", "AIR: gradient noise and time to count, per estimator"),
     ("dair-multimnist", "objects:dair_multimnist", "DAIR: counting, locating and naming MNIST digits"),
 ):
     EXPERIMENTS.add(_name, f"evaluation.experiments.{_target}", _summary)
