@@ -231,8 +231,10 @@ def _prepare(story: Story, estimator: Estimator, train: Data, settings: Training
     story.to(device)
     estimator.to(device)
     first = batch_arguments(story, train.take(slice(0, settings.batch_size)).to(device).batch(slice(None)))
+    story.eval()  # a look must not move running averages
     with torch.random.fork_rng():
         estimator.prepare(story.model, story.guide, *first)
+    story.train()
 
 
 def _optimiser(story: Story, estimator: Estimator, settings: Training) -> torch.optim.Optimizer:
