@@ -28,6 +28,7 @@ METRICS.add("spikes", "evaluation.flow_metrics:spikes", "which flows act when, a
 METRICS.add("frame-bound", "evaluation.flow_metrics:frame_bound", "bound per frame, bits per dimension")
 METRICS.add("round-trips", "evaluation.flow_metrics:round_trips", "cycle and commutator errors, invertibility")
 METRICS.add("imputation", "evaluation.metrics:imputation", "error and coverage of imputed values")
+METRICS.add("terms", "evaluation.metrics:terms", "the two halves of the bound: misfit of the data, KL of the causes")
 METRICS.add("latents", "evaluation.metrics:latents", "active latent dimensions")
 METRICS.add(
     "rate-distortion", "evaluation.metrics:rate_distortion", "what the code costs and what it leaves unexplained"

@@ -10,7 +10,7 @@ from evaluation import conditional, likelihood
 from evaluation.answers import Answers
 from evaluation.calibration import class_probabilities, expected_calibration_error
 from evaluation.metric import Score, metric
-from pyro_models.story import Clusters, Conditions, Reconstructs, Represents
+from pyro_models.story import Clusters, Conditions, Reconstructs, Represents, SplitsBound
 
 #: data and particles of the importance-weighted bound: its cost is their product
 BOUND_DATA, PARTICLES = 1000, 100
@@ -92,6 +92,19 @@ def reconstruction(answers: Answers) -> dict[str, Score]:
     return {
         "squared_error": Score(float(error), baselines, "sum over the values of a datum", "lower", bounds=(0, np.inf))
     }
+
+
+@metric("terms", needs=(SplitsBound,), summary="the two halves of the bound: misfit of the data, KL of the causes")
+def terms(answers: Answers) -> dict[str, Score]:
+    """Nats per datum, in the scale of the story's own ``bound_terms``."""
+    totals: dict[str, float] = {}
+    with torch.random.fork_rng():
+        torch.manual_seed(answers.seed)
+        for batch in answers.batches():
+            for name, values in answers.story.bound_terms(*batch).items():
+                totals[name] = totals.get(name, 0.0) + float(values.double().sum())
+    rule = "nats per datum; a Gaussian's constant is left out of nll"
+    return {name: Score(total / len(answers), {}, rule, "lower") for name, total in totals.items()}
 
 
 @metric("latents", needs=(Represents,), summary="active latent dimensions")

@@ -232,3 +232,18 @@ class Conditions(Protocol):
     def draw_conditions(self, *batch: Tensor) -> tuple[Tensor, ...]: ...
 
     def impute(self, x: Tensor, given: Tensor, draws: int = 1) -> Tensor: ...
+
+
+@runtime_checkable
+class SplitsBound(Protocol):
+    """The two halves of minus the bound for every datum: ``bound_terms(x) -> {"nll": [batch], "kl": [batch]}``."""
+
+    def bound_terms(self, *batch: Tensor) -> dict[str, Tensor]: ...
+
+
+@runtime_checkable
+class Traverses(Protocol):
+    """What single causes do: ``traversals(steps) -> names, [causes, steps, *shape]``, each cause moved through its
+    prior while the others rest."""
+
+    def traversals(self, steps: int) -> tuple[list[str], Tensor]: ...

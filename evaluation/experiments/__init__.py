@@ -40,5 +40,24 @@ for _name, _target, _summary in (
     ("air-multimnist", "objects:air_multimnist", "AIR: counting and locating MNIST digits, 0 to 2 and 3"),
     ("air-estimators", "object_estimators:air_estimators", "AIR: gradient noise and time to count, per estimator"),
     ("dair-multimnist", "objects:dair_multimnist", "DAIR: counting, locating and naming MNIST digits"),
+    ("dvae-simplified-mnist", "prototypes:dvae_simplified_mnist", "D-VAE on the digits 2, 6, 9"),
+    (
+        "dvae-simplified-mnist-estimators",
+        "prototypes:dvae_simplified_mnist_estimators",
+        "D-VAE on the digits 2, 6, 9, every estimator",
+    ),
+    ("dvae-mnist", "prototypes:dvae_mnist", "D-VAE on MNIST: the optimum of k-means"),
+    ("dvae-fashion-mnist", "prototypes:dvae_fashion_mnist", "D-VAE on Fashion-MNIST"),
+    ("dvae-st-simplified-mnist", "prototypes:dvae_st_simplified_mnist", "D-VAE-ST on the digits 2, 6, 9"),
+    ("dvae-st-mnist", "prototypes:dvae_st_mnist", "D-VAE-ST on MNIST: digits found without labels"),
+    ("dvae-st-mnist-affine", "prototypes:dvae_st_mnist_affine", "D-VAE-ST on MNIST with affine transforms only"),
+    ("dvae-st-fashion-mnist", "prototypes:dvae_st_fashion_mnist", "D-VAE-ST on Fashion-MNIST"),
+    (
+        "dvae-st-mnist-estimators",
+        "prototypes:dvae_st_mnist_estimators",
+        "D-VAE-ST on MNIST, every estimator, shortened",
+    ),
+    ("dvae-st-mnist-ablation", "prototypes:dvae_st_mnist_ablation", "D-VAE-ST without one ingredient, shortened"),
+    ("overclustering-mnist", "prototypes:overclustering_mnist", "D-VAE-ST with more clusters than classes"),
 ):
     EXPERIMENTS.add(_name, f"evaluation.experiments.{_target}", _summary)
