@@ -72,7 +72,7 @@ def inverse_affine(matrix: Float[Tensor, "*#lead 2 3"]) -> Float[Tensor, "*#lead
 
 def read_image(
     image: Float[Tensor, "*#lead C H W"],
-    points: Float[Tensor, "*#lead 2 P"],
+    points: Float[Tensor, "*#lead 2 P"] | PointField,
     size: tuple[int, int],
     padding: str = "zeros",
 ) -> Float[Tensor, "*#lead C height width"]:
@@ -81,6 +81,8 @@ def read_image(
     Leading dimensions broadcast, and an image that many sets of points share is not copied: prototypes ``[K, 1]`` read
     at points ``[K, B]`` cost one look-up per point and no memory for K x B prototypes.
     """
+    if isinstance(points, PointField):
+        points = points.points()
     lead = torch.broadcast_shapes(image.shape[:-3], points.shape[:-2])
     own = (1,) * (len(lead) - image.dim() + 3) + image.shape[:-3]
     shared = next((n for n, count in enumerate(reversed(own)) if count != 1), len(own))

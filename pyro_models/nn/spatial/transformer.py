@@ -123,7 +123,7 @@ class SpatialTransformer(nn.Module):
         for warp, theta in reversed(warps):
             points = warp(theta, points)
         assert points is not None
-        return read_image(image, points.points(), self.image_size, self.padding)
+        return read_image(image, points, self.image_size, self.padding)
 
 
 def check_names(names: Sequence[str]) -> None:
