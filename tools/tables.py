@@ -19,29 +19,35 @@ from evaluation.metric import METRICS
 from inference.estimators import REGISTRY as ESTIMATORS
 from pyro_models.catalogue import STORIES
 from pyro_models.datasets import REGISTRY as DATASETS
+from pyro_models.registry import Registry
 
 ROOT = Path(__file__).resolve().parent.parent
 #: metrics that a results table shows, in this order; the JSON files hold all
 SHOWN = ("accuracy", "purity", "nmi", "elbo", "iwae_100", "squared_error")
 
-#: rows of an experiment with none of them
-MOST = 8
+#: rows of an experiment in the README; docs/results.md has all
+MOST = 3
 
 
 def names_table() -> str:
-    lines = []
-    for word, registry in (
-        ("Stories", STORIES),
-        ("Estimators", ESTIMATORS),
-        ("Data", DATASETS),
-        ("Metrics", METRICS),
+    """The stories in full, the rest folded."""
+    blocks = [_listed(STORIES)]
+    for words, registry in (
+        ("estimators", ESTIMATORS),
+        ("datasets", DATASETS),
+        ("metrics", METRICS),
     ):
-        entries = "<br>".join(f"`{name}`: {registry.summary(name)}" for name in registry)
-        lines.append(f"| {word} | {entries} |")
-    return "\n".join(["| | |", "|---|---|", *lines])
+        count = len(registry.names())
+        blocks.append(f"<details><summary>{count} {words}</summary>\n\n{_listed(registry)}\n\n</details>")
+    return "\n\n".join(blocks)
 
 
-def results_table(results: list[dict[str, Any]]) -> str:
+def _listed(registry: Registry) -> str:
+    return "\n".join(f"* `{name}`: {registry.summary(name)}" for name in registry)
+
+
+def results_table(results: list[dict[str, Any]], most: int | None = None) -> str:
+    """One row per metric, at most so many for an experiment."""
     if not results:
         return "No results yet."
     lines = [
@@ -50,7 +56,8 @@ def results_table(results: list[dict[str, Any]]) -> str:
     ]
     for result in results:
         found = result["metrics"]
-        keys = result.get("headline") or [key for key in SHOWN if key in found] or list(found)[:MOST]
+        keys = result.get("headline") or [key for key in SHOWN if key in found]
+        keys = list(found) if most is None else (keys or list(found))[:most]
         for key in keys:
             one = found[key]
             sd = "" if one["sd"] is None else f" ± {one['sd']:.2g}"
@@ -114,12 +121,14 @@ def main(arguments: list[str]) -> int:
     before = readme.read_text()
     results = [json.loads(path.read_text()) for path in sorted((ROOT / "results").glob("*.json"))]
     after = filled(before, "names", names_table())
-    after = filled(after, "results", results_table([r for r in results if "metrics" in r]))
+    measured = [result for result in results if "metrics" in result]
+    after = filled(after, "results", results_table(measured, MOST))
     pages = {readme: (before, after)}
     pattern = re.compile(r"(<!-- table ([\w-]+): ([\w, ]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
     for page in sorted((ROOT / "docs").glob("*.md")):
         text = page.read_text()
-        pages[page] = (text, pattern.sub(docs_table, text))
+        after = pattern.sub(docs_table, text)
+        pages[page] = (text, filled(after, "results", results_table(measured)) if page.name == "results.md" else after)
     stale = [page for page, (old, new) in pages.items() if old != new]
     if "--check" in arguments:
         for page in stale:
