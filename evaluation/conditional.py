@@ -8,7 +8,7 @@ The mean over masks hides the worst mask, so the gaps come one by one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,6 +172,24 @@ def nrmse(
 
 
 @torch.no_grad()
+def imputed(story: Any, batches: Iterable[Sequence[Tensor]], draws: int) -> tuple[Tensor, Tensor, Tensor]:
+    """``(x, hidden, draws)`` flattened to ``[row, column]``, real columns only, on the CPU."""
+    parts = []
+    for x, known, given in batches:
+        drawn = story.impute(x, given, draws)
+        hidden = ~given if known is None or known.dtype != torch.bool else known & ~given
+        parts.append([value.flatten(-x.dim() + 1).cpu() for value in (x, hidden, drawn)])
+    x, hidden = (torch.cat([part[i] for part in parts]) for i in (0, 1))
+    drawn = torch.cat([part[2] for part in parts], 1)
+    if hasattr(story, "columns"):
+        real = story.columns.real.cpu()
+        x, hidden, drawn = x[:, real], hidden[:, real], drawn[..., real]
+    if not bool(hidden.any()):
+        raise MetricError("nothing is hidden in these data; choose a mask law that hides something.")
+    return x, hidden, drawn
+
+
+@torch.no_grad()
 def latent_rates(story: Any, x: Tensor, given: Tensor) -> Float[Tensor, " latent"]:
     """Nats through every latent, the largest first, averaged over the rows (all with the same mask).
 
@@ -216,12 +234,11 @@ def information_point(story: Any, x: Tensor, given: Tensor, beta: float, draws: 
     """Rate and distortion for one mask; the distortion is that of single draws of the code (an average over draws of
     decoded means would lie below the theoretical minimum)."""
     known, given = torch.ones_like(x, dtype=torch.bool), given.expand_as(x)
-    prior, posterior = story.prior(x, given), story.posterior(x, given, known)
     rate = distortion = 0.0
     for _ in range(draws):
-        z = posterior.rsample()
-        rate += float((posterior.log_prob(z) - prior.log_prob(z)).mean()) / draws
-        error = (story.decode(z, x, given, known).mean - x).square() * ~given
+        z, c, log_ratio = story.draw_code(x, given, known)
+        rate += float(log_ratio.mean()) / draws
+        error = (story.decode(z, x, given, known, c).mean - x).square() * ~given
         distortion += float(error.sum(-1).mean()) / draws
     return Point(rate, distortion, beta)
 

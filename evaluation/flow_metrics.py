@@ -15,7 +15,7 @@ from pyro_models.story import Activates, Reconstructs, Transports
 #: sequences scored at once, and steps of a prediction (the published tables stop at 7 of 8)
 CHUNK, STEPS = 250, 7
 #: sequences and particles of the bound per frame
-BOUND_DATA, PARTICLES = 200, 20
+BOUND_DATA, PARTICLES = 100, 20
 
 
 @metric(
@@ -66,7 +66,9 @@ def spikes(answers: Answers) -> dict[str, Score]:
             scores.spike_f1(found, truth, matching), {"always on": scores.always_on_f1(truth), "perfect": 1.0}, rule
         ),
         "flow_factor_match": Score(
-            matching.mutual, {"perfect": 1.0}, "share of factors that have a flow of their own: each the other's best"
+            matching.mutual,
+            {"perfect": 1.0},
+            "share of factors with a flow of their own: each the other's best, r > 0.5",
         ),
     }
     if float(true_speeds[truth > 0].std()) > 0:

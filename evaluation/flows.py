@@ -16,6 +16,8 @@ from scipy.optimize import linear_sum_assignment
 from evaluation.arrays import Array, as_labels, as_numpy
 from pyro_models.errors import MetricError
 
+#: a factor has a flow of its own when their spikes correlate more than this
+MATCHED = 0.5
 #: a flow counts as on where its posterior probability exceeds this
 THRESHOLD = 0.5
 
@@ -53,7 +55,7 @@ def trivial_predictions(true: Array) -> dict[str, np.ndarray]:
 
 class Matching(NamedTuple):
     """``flow_of[k]``: the learned flow matched with true factor k. ``correlation [factor, flow]`` of their spikes.
-    ``mutual``: share of factors that are their flow's best factor and have it as their best flow."""
+    ``mutual``: share of factors that have a flow of their own: each the other's best, correlated above one half."""
 
     flow_of: np.ndarray
     correlation: np.ndarray
@@ -70,8 +72,8 @@ def match_flows(spikes: Array, true: Array) -> Matching:
     correlation: np.ndarray = _centred(truth).T @ _centred(found)
     rows, columns = linear_sum_assignment(-correlation)
     best_flow, best_factor = correlation.argmax(1), correlation.argmax(0)
-    mutual = np.mean([best_flow[k] == f and best_factor[f] == k for k, f in zip(rows, columns, strict=True)])
-    return Matching(columns[np.argsort(rows)], correlation, float(mutual))
+    own = (best_flow[rows] == columns) & (best_factor[columns] == rows) & (correlation[rows, columns] > MATCHED)
+    return Matching(columns[np.argsort(rows)], correlation, float(own.mean()))
 
 
 def spike_f1(spikes: Array, true: Array, matching: Matching | None = None) -> float:

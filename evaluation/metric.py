@@ -27,6 +27,8 @@ METRICS.add(
 METRICS.add("spikes", "evaluation.flow_metrics:spikes", "which flows act when, and how fast, against the truth")
 METRICS.add("frame-bound", "evaluation.flow_metrics:frame_bound", "bound per frame, bits per dimension")
 METRICS.add("round-trips", "evaluation.flow_metrics:round_trips", "cycle and commutator errors, invertibility")
+METRICS.add("imputation", "evaluation.metrics:imputation", "error and coverage of imputed values")
+METRICS.add("terms", "evaluation.metrics:terms", "the two halves of the bound: misfit of the data, KL of the causes")
 METRICS.add("latents", "evaluation.metrics:latents", "active latent dimensions")
 METRICS.add(
     "rate-distortion", "evaluation.metrics:rate_distortion", "what the code costs and what it leaves unexplained"
@@ -36,6 +38,8 @@ METRICS.add("calibration", "evaluation.metrics:calibration", "are responsibiliti
 METRICS.add("silhouette", "evaluation.metrics:silhouette", "how well clusters are apart in the features; no labels")
 METRICS.add("generation", "evaluation.generated:generation", "FID, KID, precision, recall, density, coverage")
 METRICS.add("disentanglement", "evaluation.factors:disentanglement", "MIG, DCI, SAP, FactorVAE and eight more scores")
+METRICS.add("count", "evaluation.object_metrics:count", "share of images counted right")
+METRICS.add("objects", "evaluation.object_metrics:located", "boxes, pixels and classes of the objects found")
 
 Better = Literal["higher", "lower", "neither"]
 

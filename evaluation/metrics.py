@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from evaluation import clustering as clusters
-from evaluation import likelihood
+from evaluation import conditional, likelihood
 from evaluation.answers import Answers
 from evaluation.calibration import class_probabilities, expected_calibration_error
 from evaluation.metric import Score, metric
-from pyro_models.story import Clusters, Reconstructs, Represents
+from pyro_models.story import Clusters, Conditions, Reconstructs, Represents, SplitsBound
 
 #: data and particles of the importance-weighted bound: its cost is their product
 BOUND_DATA, PARTICLES = 1000, 100
@@ -18,6 +18,9 @@ BOUND_DATA, PARTICLES = 1000, 100
 RATE_PARTICLES, KHAT_DATA = 10, 200
 #: data of the k-means baseline
 KMEANS_DATA = 5000
+
+#: draws per hidden value, and columns up to which joint regions of them mean something
+IMPUTATIONS, REGION_COLUMNS = 100, 20
 
 HUNGARIAN = "one-to-one: each cluster is one class, Hungarian assignment on the same split"
 MAJORITY = "many-to-one: each cluster takes its majority class on the same split"
@@ -89,6 +92,19 @@ def reconstruction(answers: Answers) -> dict[str, Score]:
     return {
         "squared_error": Score(float(error), baselines, "sum over the values of a datum", "lower", bounds=(0, np.inf))
     }
+
+
+@metric("terms", needs=(SplitsBound,), summary="the two halves of the bound: misfit of the data, KL of the causes")
+def terms(answers: Answers) -> dict[str, Score]:
+    """Nats per datum, in the scale of the story's own ``bound_terms``."""
+    totals: dict[str, float] = {}
+    with torch.random.fork_rng():
+        torch.manual_seed(answers.seed)
+        for batch in answers.batches():
+            for name, values in answers.story.bound_terms(*batch).items():
+                totals[name] = totals.get(name, 0.0) + float(values.double().sum())
+    rule = "nats per datum; a Gaussian's constant is left out of nll"
+    return {name: Score(total / len(answers), {}, rule, "lower") for name, total in totals.items()}
 
 
 @metric("latents", needs=(Represents,), summary="active latent dimensions")
@@ -193,3 +209,20 @@ def class_probabilities_of(answers: Answers) -> tuple[np.ndarray, np.ndarray]:
     mapping = dict.fromkeys(range(soft.shape[1]), int(np.bincount(labels).argmax()))
     mapping |= clusters.cluster_to_class(labels, soft.argmax(1), rule="majority")
     return class_probabilities(soft, mapping, len(names)), labels
+
+
+@metric("imputation", needs=(Conditions,), fields=("x",), summary="error and coverage of imputed values")
+def imputation(answers: Answers) -> dict[str, Score]:
+    """Hidden values against draws of them, under masks of the story's own law."""
+    x, hidden, drawn = conditional.imputed(answers.story, answers.batches(BOUND_DATA), IMPUTATIONS)
+    rule = f"hidden real values under the story's mask law, mean of {IMPUTATIONS} draws; each column over its spread"
+    baseline = {"mean of the column": conditional.nrmse(x.mean(0).expand_as(x), x, hidden)}
+    found = {"nrmse": Score(conditional.nrmse(drawn.mean(0), x, hidden), baseline, rule, "lower", len(x))}
+    if x.shape[1] <= REGION_COLUMNS:
+        rows = hidden.any(1)
+        ranks = conditional.region_ranks(drawn[:, rows], x[rows], hidden[rows])
+        share = conditional.coverage(ranks, (0.8,))[0.8]
+        found["coverage_80"] = Score(
+            share, {"perfect": 0.8}, "central regions of 80 % (Mahalanobis)", "neither", len(x)
+        )
+    return found

@@ -27,7 +27,17 @@ from inference.diagnose import first_bad_number
 from inference.distributed import Processes
 from inference.estimators.base import Estimator
 from inference.log import Log, require_tensorboard
-from inference.run import FORMAT, Run, build_estimator, build_story, environment, new_folder, plain, write_config
+from inference.run import (
+    FORMAT,
+    Run,
+    build_estimator,
+    build_story,
+    environment,
+    keep_source,
+    new_folder,
+    plain,
+    write_config,
+)
 from inference.schedule import learning_rate_factor
 from inference.settings import Training
 from inference.validation import validation_bound
@@ -93,6 +103,7 @@ def fit(
         run.story = made
         if run.path is not None:
             write_config(run.path / "config.yaml", run.config)
+            keep_source(run.config, run.path)
         return _train(run, chosen, splits, settings, device, processes, state=None)
 
 
@@ -107,7 +118,7 @@ def resume(path: str | Path, data: Any = None, **changes: Any) -> Run:
     if "optimiser" not in state:
         raise RunError(f"{run.path} was saved without the optimiser's state and cannot be resumed; train it again.")
     with _threads(settings.threads):
-        run.story = build_story(run.config)
+        run.story = build_story(run.config, run.path)
         return _train(run, build_estimator(run.config), splits, settings, device, processes, state)
 
 
@@ -220,8 +231,10 @@ def _prepare(story: Story, estimator: Estimator, train: Data, settings: Training
     story.to(device)
     estimator.to(device)
     first = batch_arguments(story, train.take(slice(0, settings.batch_size)).to(device).batch(slice(None)))
+    story.eval()  # a look must not move running averages
     with torch.random.fork_rng():
         estimator.prepare(story.model, story.guide, *first)
+    story.train()
 
 
 def _optimiser(story: Story, estimator: Estimator, settings: Training) -> torch.optim.Optimizer:

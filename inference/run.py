@@ -3,6 +3,7 @@
     config.yaml      story, estimator, data, training settings, versions
     log.jsonl        one line per reading: step, loss, validation bound, seconds
     checkpoint.pt    tensors only; resumes training or gives the story back
+    story.py         copy of the file that a story outside any package was read from
     metrics.json     written by ``evaluate``
     figures/, posterior.nc, report.html
 
@@ -73,7 +74,7 @@ class Run:
         """The trained story, ready to use (evaluation mode)."""
         if self._story is None:
             state = checkpoint.load(self.file("checkpoint.pt"))
-            self._story = build_story(self.config)
+            self._story = build_story(self.config, self.path)
             try:
                 self._story.load_state_dict(state["story"])
             except RuntimeError as error:
@@ -148,9 +149,20 @@ class Run:
         return self.file(name)
 
 
-def build_story(config: Mapping[str, Any]) -> Story:
-    """The untrained story a configuration describes."""
-    return STORIES.get(config["story"]["name"])(**config["story"]["arguments"])
+def build_story(config: Mapping[str, Any], folder: Path | None = None) -> Story:
+    """The untrained story a configuration describes; a story's file that is not there now is read from ``folder``."""
+    name = config["story"]["name"]
+    file, _, attribute = name.rpartition(":")
+    if file.endswith(".py") and not Path(file).is_file() and folder is not None and (folder / "story.py").is_file():
+        name = f"{folder / 'story.py'}:{attribute}"
+    return STORIES.get(name)(**config["story"]["arguments"])
+
+
+def keep_source(config: Mapping[str, Any], folder: Path) -> None:
+    """Copies the file of a story named ``file.py:Class`` into the run folder, so that the run can be moved."""
+    file = Path(config["story"]["name"].rpartition(":")[0])
+    if file.suffix == ".py" and file.is_file():
+        checkpoint.write_atomically(folder / "story.py", lambda temporary: temporary.write_bytes(file.read_bytes()))
 
 
 def build_estimator(config: Mapping[str, Any]) -> Any:

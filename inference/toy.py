@@ -13,7 +13,6 @@ treats each of them as if it were alone.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +26,7 @@ from torch import Tensor, nn
 
 from inference import estimators as catalogue
 from inference.estimators.base import Estimator
+from inference.study import clock
 from pyro_models.arguments import option_names
 from pyro_models.errors import OptionError
 
@@ -36,6 +36,8 @@ TARGET = (0.34, 0.33, 0.33)
 LEARNING_RATE = 0.01
 #: fresh gradients per repetition that a variance is estimated from
 VARIANCE_SAMPLES = 200
+#: variances below this (no two of the fresh gradients differ) count as this, so that their logarithm is finite
+VARIANCE_FLOOR = 1e-12
 #: steps between two estimates of the variance
 VARIANCE_EVERY = 250
 
@@ -48,6 +50,7 @@ ESTIMATORS: dict[str, dict[str, Any]] = {
     "rebar": {"learning_rate": 0.01},
     "relax": {"control": "network", "hidden": (10,), "learning_rate": 0.01},
     "rloo": {},
+    "gumbel-rao": {"temperature": 0.1},
 }
 
 
@@ -120,7 +123,7 @@ class Curves:
         return self.loss[-1]
 
     def mean_log_variance(self) -> Float[Tensor, " repetitions"]:
-        """ln of the total variance of the gradient, averaged over training (minus infinity for none)."""
+        """ln of the total variance of the gradient, averaged over training."""
         return self.log_variance.mean(0)
 
 
@@ -220,7 +223,7 @@ def _run(
     if own:
         groups.append({"params": own, "lr": estimator.learning_rate})
     optimiser = torch.optim.Adam(groups, fused=True)
-    losses, variances, start = [], [], time.perf_counter()
+    losses, variances, start = [], [], clock(toy.logits.device)
     with pyro.validation_enabled(False):
         for step in range(steps):
             estimator.at(step / steps)
@@ -230,7 +233,7 @@ def _run(
             optimiser.zero_grad(set_to_none=True)
             estimator.differentiable_loss(toy.model, toy.guide, toy.rows()).backward()
             optimiser.step()
-    seconds = time.perf_counter() - start
+    seconds = clock(toy.logits.device) - start
     losses.append(toy.expected_loss())
     probed = torch.stack(variances) if variances else torch.empty(0, repetitions)
     return Curves(torch.stack(losses), probed, toy.optimum(), seconds, variance_every)
@@ -249,7 +252,7 @@ def log_variance(toy: Toy, estimator: Estimator, samples: int = VARIANCE_SAMPLES
     estimator.train(was_training)
     (gradient,) = torch.autograd.grad(loss, rows)
     steps = gradient.reshape(toy.repetitions, samples, toy.batch, -1).sum(2)
-    return steps.var(1).sum(-1).log()
+    return steps.var(1).sum(-1).clamp(min=VARIANCE_FLOOR).log()
 
 
 def _spread(values: Tensor) -> float:
@@ -261,13 +264,17 @@ def toy_figure(result: ToyResult) -> Any:
     import matplotlib.pyplot as plt
     import seaborn as sns
 
-    table = result.long()
+    table, order = result.long(), list(result.curves)
     figure, axes = plt.subplots(1, 2, figsize=(11, 4))
     for axis, quantity in zip(axes, ("expected loss", "log variance"), strict=True):
-        rows = table[(table["quantity"] == quantity) & table["value"].abs().lt(float("inf"))]
+        rows = table[table["quantity"] == quantity]
+        if quantity == "log variance":
+            rows = rows[rows["estimator"] != "exact"]
         if len(rows):
-            sns.lineplot(rows, x="step", y="value", hue="estimator", errorbar="sd", ax=axis)
+            sns.lineplot(rows, x="step", y="value", hue="estimator", hue_order=order, errorbar="sd", ax=axis)
+            axis.legend().set_visible(False)
         axis.set_ylabel(quantity)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="center left", bbox_to_anchor=(0.99, 0.5))
     figure.tight_layout()
     plt.close(figure)
     return figure

@@ -26,8 +26,11 @@ def validation_bound(story: Story, data: Data, device: torch.device) -> Callable
     """
     data = data.take(slice(0, VALIDATION_SIZE)).to(device)
     first = batch_arguments(story, data.batch(slice(0, 2)))
+    was_training = story.training
+    story.eval()  # a look must not move running averages
     with torch.no_grad(), torch.random.fork_rng():
         model_trace, guide_trace = trace_pair(story.model, story.guide, tuple(first), {})
+    story.train(was_training)
     sites = {**latent_sites(model_trace), **latent_sites(guide_trace)}.values()
     enumerator = Exact(max_plate_nesting=story.max_plate_nesting) if any(map(is_discrete, sites)) else None
 

@@ -49,3 +49,6 @@ STORIES.add(
 STORIES.add(
     "cvae-original", "pyro_models.conditional.original:OriginalCVAE", "the published Gaussian CVAE testbed, to compare"
 )
+STORIES.add("cvae-image", "pyro_models.conditional.image:ImageCVAE", "images with pixels, class and colour given")
+STORIES.add("air", "pyro_models.objects.air:AIR", "several objects on a canvas: how many, where, what")
+STORIES.add("dair", "pyro_models.objects.dair:DAIR", "several objects, each one of K prototypes: where and which")

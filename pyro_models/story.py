@@ -27,7 +27,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from pyro import poutine
@@ -186,6 +186,33 @@ class Generates(Protocol):
     def generate(self, count: int) -> Tensor: ...
 
 
+class Located(NamedTuple):
+    """Objects found in images.
+
+    ``boxes [B, T, 4]``: left, top, right, bottom in pixels; ``present [B, T]``: which of them count; ``segments
+    [B, height, width]``: 0 for background, t for the t-th object; ``classes [B, T]`` where the story has classes.
+    """
+
+    boxes: Tensor
+    present: Tensor
+    segments: Tensor
+    classes: Tensor | None = None
+
+
+@runtime_checkable
+class Counts(Protocol):
+    """How many objects: ``count(x) -> [B]``."""
+
+    def count(self, *batch: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class Locates(Protocol):
+    """Where they are: ``locate(x) -> Located``."""
+
+    def locate(self, *batch: Tensor) -> Located: ...
+
+
 @runtime_checkable
 class ShowsClusters(Protocol):
     """A picture per cluster: ``cluster_means() -> [K, *shape]``."""
@@ -205,3 +232,18 @@ class Conditions(Protocol):
     def draw_conditions(self, *batch: Tensor) -> tuple[Tensor, ...]: ...
 
     def impute(self, x: Tensor, given: Tensor, draws: int = 1) -> Tensor: ...
+
+
+@runtime_checkable
+class SplitsBound(Protocol):
+    """The two halves of minus the bound for every datum: ``bound_terms(x) -> {"nll": [batch], "kl": [batch]}``."""
+
+    def bound_terms(self, *batch: Tensor) -> dict[str, Tensor]: ...
+
+
+@runtime_checkable
+class Traverses(Protocol):
+    """What single causes do: ``traversals(steps) -> names, [causes, steps, *shape]``, each cause moved through its
+    prior while the others rest."""
+
+    def traversals(self, steps: int) -> tuple[list[str], Tensor]: ...

@@ -75,6 +75,7 @@ def test_every_docs_page_is_linked_from_the_readme():
 
 #: examples with a main(arguments), and the arguments that make them quick
 EXAMPLES = {
+    "complete_a_table.py": ["--steps", "3", "--draws", "20"],
     "stock_svi.py": ["--steps", "3"],
     "your_own_pyro_model.py": ["--steps", "3"],
     "compare_guides.py": ["--steps", "3", "--seeds", "2"],

@@ -1,7 +1,10 @@
-"""Writes the README's tables from the registries and from results/*.json, between the marker comments.
+"""Writes the tables of the README and of the docs from the registries and results/*.json, between marker comments.
 
-python tools/tables.py          rewrites README.md
-python tools/tables.py --check  fails when README.md is not what it would write
+python tools/tables.py          rewrites README.md and docs/*.md
+python tools/tables.py --check  fails when one of them is not what it would write
+
+A docs page has a table of results by ``<!-- table NAME: QUANTITY, QUANTITY -->`` and ``<!-- end of table -->``: one row
+for every thing measured in results/NAME.json under QUANTITY/THING (or QUANTITY: of all), with the baselines beside.
 """
 
 from __future__ import annotations
@@ -16,26 +19,35 @@ from evaluation.metric import METRICS
 from inference.estimators import REGISTRY as ESTIMATORS
 from pyro_models.catalogue import STORIES
 from pyro_models.datasets import REGISTRY as DATASETS
+from pyro_models.registry import Registry
 
 ROOT = Path(__file__).resolve().parent.parent
 #: metrics that a results table shows, in this order; the JSON files hold all
 SHOWN = ("accuracy", "purity", "nmi", "elbo", "iwae_100", "squared_error")
 
+#: rows of an experiment in the README; docs/results.md has all
+MOST = 3
+
 
 def names_table() -> str:
-    lines = []
-    for word, registry in (
-        ("Stories", STORIES),
-        ("Estimators", ESTIMATORS),
-        ("Data", DATASETS),
-        ("Metrics", METRICS),
+    """The stories in full, the rest folded."""
+    blocks = [_listed(STORIES)]
+    for words, registry in (
+        ("estimators", ESTIMATORS),
+        ("datasets", DATASETS),
+        ("metrics", METRICS),
     ):
-        entries = "<br>".join(f"`{name}`: {registry.summary(name)}" for name in registry)
-        lines.append(f"| {word} | {entries} |")
-    return "\n".join(["| | |", "|---|---|", *lines])
+        count = len(registry.names())
+        blocks.append(f"<details><summary>{count} {words}</summary>\n\n{_listed(registry)}\n\n</details>")
+    return "\n\n".join(blocks)
 
 
-def results_table(results: list[dict[str, Any]]) -> str:
+def _listed(registry: Registry) -> str:
+    return "\n".join(f"* `{name}`: {registry.summary(name)}" for name in registry)
+
+
+def results_table(results: list[dict[str, Any]], most: int | None = None) -> str:
+    """One row per metric, at most so many for an experiment."""
     if not results:
         return "No results yet."
     lines = [
@@ -44,7 +56,8 @@ def results_table(results: list[dict[str, Any]]) -> str:
     ]
     for result in results:
         found = result["metrics"]
-        keys = result.get("headline") or [key for key in SHOWN if key in found] or list(found)
+        keys = result.get("headline") or [key for key in SHOWN if key in found]
+        keys = list(found) if most is None else (keys or list(found))[:most]
         for key in keys:
             one = found[key]
             sd = "" if one["sd"] is None else f" ± {one['sd']:.2g}"
@@ -62,6 +75,40 @@ def results_table(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def docs_table(found: re.Match[str]) -> str:
+    """The table that a docs page asks for, inside its markers."""
+    name, quantities = found[2], [word.strip() for word in found[3].split(",")]
+    path = ROOT / "results" / f"{name}.json"
+    if not path.is_file():
+        return f"{found[1]}Not run yet: `pyro-models reproduce {name}`.\n{found[4]}"
+    result = json.loads(path.read_text())
+    metrics, baselines = result["metrics"], result["baselines"]
+    things = list(
+        dict.fromkeys(key.partition("/")[2] or "all" for key in metrics if key.partition("/")[0] in quantities)
+    )
+    columns = []
+    for quantity in quantities:
+        kinds = [key.split(": ", 1)[1] for key in baselines if key.startswith(f"{quantity}/")]
+        columns += [(quantity, None), *((quantity, kind) for kind in dict.fromkeys(kinds))]
+    lines = ["| | " + " | ".join(kind or quantity.replace("_", " ") for quantity, kind in columns) + " |"]
+    lines.append("|---|" + "---|" * len(columns))
+    for thing in things:
+        cells = []
+        for quantity, kind in columns:
+            key = f"{quantity}/{thing}" if thing != "all" else quantity
+            if kind is not None:
+                cells.append(f"{baselines[f'{key}: {kind}']:.3g}" if f"{key}: {kind}" in baselines else "")
+            elif key in metrics:
+                sd = metrics[key]["sd"]
+                cells.append(f"{metrics[key]['mean']:.3g}" + (f" ± {sd:.1g}" if sd is not None else ""))
+            else:
+                cells.append("")
+        lines.append(f"| `{thing}` | " + " | ".join(cells) + " |")
+    count = len(result["seeds"])
+    lines.append(f"\n{count} seeds, mean ± sd, commit {result['commit'][:7]}, `{result['command']}`.")
+    return found[1] + "\n".join(lines) + f"\n{found[4]}"
+
+
 def filled(text: str, marker: str, content: str) -> str:
     pattern = rf"(<!-- {marker} -->\n).*?(<!-- end of {marker} -->)"
     if not re.search(pattern, text, re.DOTALL):
@@ -74,12 +121,21 @@ def main(arguments: list[str]) -> int:
     before = readme.read_text()
     results = [json.loads(path.read_text()) for path in sorted((ROOT / "results").glob("*.json"))]
     after = filled(before, "names", names_table())
-    after = filled(after, "results", results_table([r for r in results if "metrics" in r]))
+    measured = [result for result in results if "metrics" in result]
+    after = filled(after, "results", results_table(measured, MOST))
+    pages = {readme: (before, after)}
+    pattern = re.compile(r"(<!-- table ([\w-]+): ([\w, ]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        text = page.read_text()
+        after = pattern.sub(docs_table, text)
+        pages[page] = (text, filled(after, "results", results_table(measured)) if page.name == "results.md" else after)
+    stale = [page for page, (old, new) in pages.items() if old != new]
     if "--check" in arguments:
-        if after != before:
-            print("README.md is not up to date: run `make tables`.", file=sys.stderr)
-        return int(after != before)
-    readme.write_text(after)
+        for page in stale:
+            print(f"{page.relative_to(ROOT)} is not up to date: run `make tables`.", file=sys.stderr)
+        return int(bool(stale))
+    for page in stale:
+        page.write_text(pages[page][1])
     return 0
 
 

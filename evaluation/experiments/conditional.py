@@ -147,7 +147,7 @@ def at_betas(
         for beta in betas:
             torch.manual_seed(seed)
             story = CVAE((law.dimensions,), hidden=(), path="free", scale=1.0, masks="subsets", standardise=False)
-            story.path.set_scale((beta / 2) ** 0.5)
+            story.fix_scale((beta / 2) ** 0.5)
             stories.append(story)
     began = time.perf_counter()
     fit_together(stories, [fresh(law)] * len(stories), steps=steps, batch_size=256, learning_rate=5e-3,

@@ -18,6 +18,7 @@ from pyro_models.registry import Registry
 
 FIGURES = Registry("figure", "pyro_models.figures")
 for _name, _target, _summary in (
+    ("scenes", "scenes:scenes", "objects found: boxes in the order of attention, with reconstructions"),
     ("reconstructions", "images:reconstructions", "data above, their reconstructions below"),
     ("samples", "images:samples", "data dreamed up by the model"),
     ("cluster-means", "images:cluster_means", "what each cluster looks like, with its share of the data"),
@@ -27,9 +28,16 @@ for _name, _target, _summary in (
     ("spikes-over-time", "flows:spikes_over_time", "which flows act when, against the truth"),
     ("vector-fields", "flows:vector_fields", "learned velocities in the plane"),
     ("latent-map", "tables:latent_map", "codes on their two main axes, coloured by label or cluster"),
+    ("explanations", "prototypes:explanations", "data, their prototype, and the prototype after its transform"),
+    ("traversals", "prototypes:traversals", "what each parameter of the transforms does"),
     ("confusion", "tables:confusion", "clusters against labels"),
     ("reliability", "scores:reliability", "are responsibilities honest?"),
     ("factor-map", "scores:factor_map", "which code dimension knows which factor"),
+    ("completions", "conditional:completions", "images with a part hidden, and what the story makes of it"),
+    ("conditional-pairs", "conditional:conditional_pairs", "hidden values against given ones, data and draws"),
+    ("information-plane", "conditional:information_plane", "rate and distortion by number of given columns"),
+    ("latent-ranking", "conditional:latent_ranking", "nats per latent by number of given columns"),
+    ("surest-errors", "prototypes:surest_errors", "data whose cluster is another class's, the most confident first"),
     ("learning-curve", "curves:learning_curve", "loss and validation bound over training"),
 ):
     FIGURES.add(_name, f"evaluation.figures.{_target}", _summary)

@@ -119,7 +119,7 @@ class Estimator(RemembersArguments, ELBO, nn.Module):
 
         SVI(model, guide, Adam(elbo.rates({"lr": 1e-3})), loss=elbo)
         """
-        own = f"{type(self).__name__}@{id(self)}$$$"
+        own = f"{type(self).__name__}@{id(self)}."  # as Pyro's optimisers spell the names of parameters
         return lambda name: {**options, "lr": self.learning_rate} if name.startswith(own) else dict(options)
 
     def _guess_max_plate_nesting(self, model: PyroCallable, guide: PyroCallable, args: Any, kwargs: Any) -> None:

@@ -79,8 +79,8 @@ class ConcreteDensity(dist.TorchDistribution):
     r"""The Concrete relaxation of a discrete distribution, scored at a given exponent y instead of at the value
     softmax(y).
 
-    .. math:: \log p(y) = \log \Gamma(K) + (K - 1) \log \tau + \sum_k (l_k - \tau y_k) - K\, \mathrm{logsumexp}_k(l_k
-    - \tau y_k)
+    .. math:: \log p(y) = \log \Gamma(K) + (K - 1) \log \tau + \sum_k (l_k - \tau y_k)
+              - K\, \mathrm{logsumexp}_k(l_k - \tau y_k)
 
     with y normalised, and for bits :math:`\log \tau + (l - \tau y) - 2\, \mathrm{softplus}(l - \tau y)`. The factor
     from y to the simplex is the same in guide and model and is left out of both.

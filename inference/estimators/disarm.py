@@ -15,8 +15,8 @@ from inference.estimators.requirements import require_families, require_matching
 
 
 class DisARM(Estimator):
-    r"""For a Bernoulli site with log-odds l, b = 1[l + logit u > 0] and its antithetic twin :math:`\tilde b = 1[l -
-    \mathrm{logit}\, u > 0]`:
+    r"""For a Bernoulli site with log-odds l, :math:`b = 1[l + \mathrm{logit}\, u > 0]` and its antithetic twin
+    :math:`\tilde b = 1[l - \mathrm{logit}\, u > 0]`:
 
     .. math:: g = \tfrac12\,(f(b) - f(\tilde b))\,(-1)^{\tilde b}\, 1[b \ne \tilde b]\, \sigma(|l|).
 

@@ -18,8 +18,8 @@ from inference.estimators.requirements import require_reparameterised
 class DReG(ImportanceWeighted):
     r"""The importance-weighted bound whose guide gradient does not vanish in noise as K grows.
 
-    .. math:: \nabla_\phi L_K = E\Big[\sum_k \bar w_k^2 \,\frac{\partial \log w_k}{\partial z_k} \frac{d z_k}{d
-    \phi}\Big], \qquad
+    .. math:: \nabla_\phi L_K = E\Big[\sum_k \bar w_k^2 \,\frac{\partial \log w_k}{\partial z_k}
+              \frac{d z_k}{d \phi}\Big], \qquad
               \nabla_\theta L_K = E\Big[\sum_k \bar w_k \nabla_\theta \log p_\theta(x, z_k)\Big].
 
     :math:`\partial \log w / \partial z` is taken with the guide run again on z cut from the graph, so that only z

@@ -1,11 +1,10 @@
 r"""Importance-weighted bounds, one set of weights per datum.
 
-.. math:: L_K = \sum_n E\Big[\log \frac{1}{K} \sum_{k=1}^K w_{nk}\Big], \qquad w_{nk} = \frac{p(x_n, z_{nk})}{q(z_{nk}
-| x_n)}.
+.. math:: L_K = \sum_n E\Big[\log \frac{1}{K} \sum_{k=1}^K w_{nk}\Big],
+          \qquad w_{nk} = \frac{p(x_n, z_{nk})}{q(z_{nk} | x_n)}.
 
 n runs over the plates that all sites have in common: weights are normalised within a datum, never over the batch,
-    where a single particle
-would take all the weight. The particles are those of one vectorised pass.
+where a single particle would take all the weight. The particles are those of one vectorised pass.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pyro import poutine
 from pyro.poutine import Trace
 from torch import Tensor
 
-from inference.estimators.base import Estimator, PyroCallable, Site, score_sites
+from inference.estimators.base import Estimator, PyroCallable, Site, latent_sites, score_sites
 from inference.estimators.costs import bound
 from inference.estimators.discrete import Family, Linear, family_of
 from inference.estimators.handlers import Choose, Replace
@@ -49,7 +49,9 @@ class Relaxed(Estimator):
     r"""The pathwise gradient through a stand-in for every discrete value.
 
     The log-probabilities of the discrete sites enter in expectation, :math:`\sum_k q_k (\log p_k - \log q_k)`: their
-    KL term is exact, and only what depends on their values is relaxed. A subclass says what a site's value is.
+    KL term is exact, and only what depends on their values is relaxed. (Where the model draws a site from causes that
+    the guide draws after it, log p is taken at the value instead, extended linearly.) A subclass says what a site's
+    value is.
 
     Args:
         temperature: of the relaxation, positive.
@@ -67,6 +69,7 @@ class Relaxed(Estimator):
     ) -> None:
         super().__init__(num_particles, max_plate_nesting)
         self.temperature = Temperature(temperature, final_temperature)
+        self.in_expectation: frozenset[str] = frozenset()
 
     def at(self, progress: float) -> None:
         self.temperature.at(progress)
@@ -76,6 +79,9 @@ class Relaxed(Estimator):
         require_families(self, guide_trace, ("one-hot", "bits"), NO_INDEX)
         require_matching(self, model_trace, guide_trace)
         require_same_families(self, model_trace, guide_trace)
+
+    def build(self, model_trace: Trace, guide_trace: Trace) -> None:
+        self.in_expectation = sites_in_expectation(model_trace, guide_trace)
 
     def stand_in(self, family: Family, logits: Tensor) -> Tensor:
         """The value of a discrete site, differentiable in its logits."""
@@ -92,10 +98,23 @@ class Relaxed(Estimator):
             return self.stand_in(family, logits)
 
         guide_trace = poutine.trace(Choose(choose)(guide)).get_trace(*args, **kwargs)
-        linear = Replace(set(weights), lambda site: Linear(site["fn"], weights[site["name"]]))
+
+        def replace(site: Site) -> Linear:
+            name = site["name"]
+            return Linear(site["fn"], weights[name] if name in self.in_expectation else None)
+
+        linear = Replace(set(weights), replace)
         model_trace = poutine.trace(linear(poutine.replay(model, trace=guide_trace))).get_trace(*args, **kwargs)
         model_trace, guide_trace = map(poutine.util.prune_subsample_sites, (model_trace, guide_trace))
         return -bound(model_trace, guide_trace) / self.num_particles
+
+
+def sites_in_expectation(model_trace: Trace, guide_trace: Trace) -> frozenset[str]:
+    """The sites whose log p may be averaged over q: all that the model drew before them, the guide drew before them
+    too. Otherwise p may depend on the site's own value, by way of later sites of the guide."""
+    told, drawn = list(latent_sites(model_trace)), list(latent_sites(guide_trace))
+    both = [name for name in drawn if name in told]
+    return frozenset(n for n in both if set(told[: told.index(n)]) <= set(drawn[: drawn.index(n)]))
 
 
 def require_same_families(estimator: Estimator, model_trace: Trace, guide_trace: Trace) -> None:
@@ -105,6 +124,5 @@ def require_same_families(estimator: Estimator, model_trace: Trace, guide_trace:
         if other is not None and family_of(other["fn"]) is not family_of(site["fn"]):
             raise EstimatorError(
                 f"the site '{name}' is {type(site['fn']).__name__} in the guide and {type(other['fn']).__name__} in "
-                "the "
-                f"model; estimator '{estimator.label}' relaxes it and needs the same distribution in both."
+                f"the model; estimator '{estimator.label}' relaxes it and needs the same distribution in both."
             )

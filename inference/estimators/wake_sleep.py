@@ -19,8 +19,8 @@ class ReweightedWakeSleep(ImportanceWeighted):
               \Delta\phi = \sum_k \bar w_k \nabla_\phi \log q_\phi(z_k | x).
 
     No gradient passes through a sample, so discrete and continuous sites are treated alike and none has
-    score-function noise. The guide's
-    direction is that of KL(p || q) (up to the bias of self-normalised weights), not of the bound: flagged as biased.
+    score-function noise. The guide's direction is that of KL(p || q) (up to the bias of self-normalised weights), not
+    of the bound: flagged as biased.
 
     Args:
         num_particles: K, at least 2.

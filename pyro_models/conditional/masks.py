@@ -2,7 +2,8 @@
 
 A mask is True where a value is given. A law is a distribution over masks that nothing is learned about: it stands in
 model and guide alike, so that its probability cancels in every bound. ``log_prob`` is therefore zero, and a draw counts
-as reparameterised (there is no parameter to differentiate by).
+as reparameterised (there is no parameter to differentiate by). All particles of a datum see the same mask: a bound made
+of several samples is one on log p(x_u | x_o) for one mask.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ Draw = Callable[[int, tuple[int, ...], torch.device], Tensor]
 
 
 class MaskLaw(TorchDistribution):
-    """Masks of the shape of a datum, drawn by ``draw(count, shape, device) -> [count, *shape]`` booleans."""
+    """Masks of the shape of a datum, drawn by ``draw(count, shape, device) -> [count, *shape]`` booleans.
+
+    One mask for each element of the last batch dimension (the plate over the data), the same in all others.
+    """
 
     arg_constraints: dict[str, Any] = {}  # noqa: RUF012  # torch reads it from the class
     has_rsample = True
@@ -38,9 +42,9 @@ class MaskLaw(TorchDistribution):
         return MaskLaw(self.draw, self.event_shape, self.like, batch_shape)
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
-        leading = torch.Size(sample_shape) + self.batch_shape
-        drawn = self.draw(leading.numel(), tuple(self.event_shape), self.like.device)
-        return drawn.reshape(leading + self.event_shape)
+        drawn = self.draw(self.batch_shape[-1:].numel(), tuple(self.event_shape), self.like.device)
+        drawn = drawn.reshape(self.batch_shape[-1:] + self.event_shape)
+        return drawn.expand(torch.Size(sample_shape) + self.batch_shape + self.event_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         return self.like.new_zeros(value.shape[: value.dim() - len(self.event_shape)])

@@ -95,13 +95,13 @@ class FreePath(nn.Module):
     scale cannot.
     """
 
-    fixed_log_scale: Tensor
+    log_scale: Tensor
 
     def __init__(self, places: int, latent: int, scale: float | None, hidden: tuple[int, ...] = (128, 128)) -> None:
         super().__init__()
         self.places, self.latent = places, latent
         self.learns_scale = scale is None
-        self.register_buffer("fixed_log_scale", torch.tensor(math.log(1.0 if scale is None else scale)))
+        _add_log_scale(self, places, 1.0 if scale is None else scale)
         self.sizes = [places * places, places * latent, places, places]
         self.network = mlp(places, hidden, sum(self.sizes))
         with torch.no_grad():
@@ -110,15 +110,10 @@ class FreePath(nn.Module):
             last.weight.mul_(0.3)
             last.bias.copy_(FIRST_LOADING * torch.randn(sum(self.sizes)))
 
-    def set_scale(self, scale: float) -> None:
-        """Fixes another standard deviation (stories with different ones can then be trained together)."""
-        with torch.no_grad():
-            self.fixed_log_scale.fill_(math.log(scale))
-
     def _maps(self, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         # Masks as -1 and 1: centred inputs train faster.
         a, b, offset, log_scale = self.network(2.0 * mask.float() - 1).split(self.sizes, -1)
-        scale = log_scale.clamp(*LOG_SCALES) if self.learns_scale else self.fixed_log_scale.expand_as(log_scale)
+        scale = log_scale.clamp(*LOG_SCALES) if self.learns_scale else self.log_scale.expand_as(log_scale)
         return a.unflatten(-1, (self.places, -1)), b.unflatten(-1, (self.places, -1)), offset, scale
 
     def prior(self, given: Tensor, mask: Tensor) -> Moments:

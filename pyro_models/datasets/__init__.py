@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 REGISTRY = Registry("dataset", "pyro_models.datasets")
 REGISTRY.add("digits", "pyro_models.datasets.digits:digits", "1797 handwritten digits, 8x8; comes with scikit-learn")
 REGISTRY.add("mnist", "pyro_models.datasets.idx:mnist", "70000 handwritten digits, 28x28")
+REGISTRY.add(
+    "coloured-mnist",
+    "pyro_models.datasets.coloured:coloured_mnist",
+    "MNIST in one colour channel, class and colour given",
+)
 REGISTRY.add("simplified-mnist", "pyro_models.datasets.idx:simplified_mnist", "the digits 2, 6, 9 of MNIST")
 REGISTRY.add("fashion-mnist", "pyro_models.datasets.idx:fashion_mnist", "70000 pictures of clothes, 28x28")
 REGISTRY.add("emnist-letters", "pyro_models.datasets.idx:emnist_letters", "145600 handwritten letters, 28x28")
@@ -55,7 +60,17 @@ REGISTRY.add(
     "shapes3d", "pyro_models.datasets.shapes3d:shapes3d", "a room with one object, six factors; drawn in seconds"
 )
 REGISTRY.add("3dshapes", "pyro_models.datasets.shapes3d:published", "3D Shapes as published (3dshapes.h5)")
+REGISTRY.add("falor3d", "pyro_models.datasets.indexed:falor3d", "Falor3D as published: light and camera, sequences")
+REGISTRY.add("isaac3d", "pyro_models.datasets.indexed:isaac3d", "Isaac3D as published: a robot arm, sequences")
+REGISTRY.add("flow-mice", "pyro_models.datasets.mice:flow_mice", "two mice from above, four behaviours")
+REGISTRY.add("calms21:PATH", "pyro_models.datasets.mice:read_calms21", "CalMS21's keypoints, redrawn")
+REGISTRY.add("flow-driving", "pyro_models.datasets.driving:flow_driving", "label maps of a street, four motions")
 REGISTRY.add("flow-shapes3d", "pyro_models.datasets.rooms:flow_shapes3d", "the room in motion: hues, size, camera")
+REGISTRY.add(
+    "multi-digits",
+    "pyro_models.datasets.scenes:multi_digits",
+    "several digits on a canvas, with boxes; made on the spot",
+)
 REGISTRY.add("folder:PATH", "pyro_models.datasets.folder:folder", "your images, class folders optional")
 REGISTRY.add("npz:PATH", "pyro_models.datasets.arrays:npz", "your arrays: x, optional label, factors, mask")
 REGISTRY.add("csv:PATH", "pyro_models.datasets.arrays:csv", "your table: numeric columns, optional label column")

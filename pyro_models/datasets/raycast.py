@@ -15,6 +15,8 @@ from torch import Tensor
 ROOM, LOOK, VIEW = 3.2, 0.75, 0.36
 #: the share of light that comes from everywhere
 AMBIENT = 0.45
+#: size of the arm's pill, and its grey
+ARM, GREY = 0.8, 0.5
 #: how far a ray's start is moved off a surface against its own shadow, and the distance of a miss
 OFF, FAR = 1e-3, 1e6
 
@@ -29,6 +31,8 @@ class Scene(NamedTuple):
     colours: Tensor
     size: Tensor
     kind: Tensor
+    #: place of the lower end of a hanging arm ``[N, 3]``, a grey pill; None for no arm
+    arm: Tensor | None = None
 
 
 def draw_scene(scene: Scene, side: int) -> Tensor:
@@ -36,15 +40,25 @@ def draw_scene(scene: Scene, side: int) -> Tensor:
     origin, direction = _rays(scene.eye, side)
     kind = scene.kind.round().long()
     distance, normal = _hit_object(origin, direction, scene.size, kind)
+    on_arm = torch.zeros_like(distance, dtype=torch.bool)
+    if scene.arm is not None:
+        arm_distance, arm_normal = _hit_arm(origin, direction, scene.arm)
+        on_arm = arm_distance < distance
+        distance = torch.minimum(distance, arm_distance)
+        normal = torch.where(on_arm.unsqueeze(-1), arm_normal, normal)
     room_distance, room_normal, on_floor = _hit_room(origin, direction)
     on_object = distance < room_distance
     point = origin + torch.minimum(distance, room_distance).unsqueeze(-1) * direction
     normal = torch.where(on_object.unsqueeze(-1), normal, room_normal)
     light = (scene.light / scene.light.norm(dim=-1, keepdim=True)).unsqueeze(1)
     shaded = (normal * light).sum(-1).clamp(min=0)
-    blocked = _hit_object(point + OFF * normal, light.expand_as(point), scene.size, kind)[0] < FAR
+    start, way = point + OFF * normal, light.expand_as(point)
+    blocked = _hit_object(start, way, scene.size, kind)[0] < FAR
+    if scene.arm is not None:
+        blocked = blocked | (_hit_arm(start, way, scene.arm)[0] < FAR)
     brightness = AMBIENT + (1 - AMBIENT) * scene.intensity.unsqueeze(-1) * shaded * (~blocked)
     floor, wall, thing = (scene.colours[:, i, None] for i in range(3))
+    thing = torch.where(on_arm.unsqueeze(-1), GREY, thing)
     colour = torch.where(on_object.unsqueeze(-1), thing, torch.where(on_floor.unsqueeze(-1), floor, wall))
     pixels = (colour * brightness.unsqueeze(-1)).clamp(0, 1).mul(255).round().byte()
     return pixels.reshape(len(scene.eye), side, side, 3).permute(0, 3, 1, 2).contiguous()
@@ -88,6 +102,13 @@ def _hit_object(origin: Tensor, direction: Tensor, size: Tensor, kind: Tensor) -
         if len(rows):
             distance[rows], normal[rows] = cast(origin[rows], direction[rows], size[rows].reshape(-1, 1))
     return distance, normal
+
+
+def _hit_arm(origin: Tensor, direction: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+    """The arm is a pill that stands at its place, above the floor."""
+    count = len(place)
+    pill = torch.full((count,), 3, dtype=torch.long)
+    return _hit_object(origin - place.unsqueeze(1), direction, torch.full((count,), ARM), pill)
 
 
 def _cube(origin: Tensor, direction: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from pyro_models.errors import DataError, OptionError, unknown_name
 from pyro_models.prototypes.bank import make_bank, spread_out
 from pyro_models.prototypes.candidates import IMPOSSIBLE, Candidates
 from pyro_models.prototypes.moves import best_split, cheapest_removals, copy_row, survey
+from pyro_models.prototypes.noise import PixelNoise, squared_distance
 from pyro_models.prototypes.recipe import Recipe
 from pyro_models.story import Story
 
@@ -76,7 +77,7 @@ class PrototypeStory(Story):
         """Pixels around their mean. While the noise is annealed a Gaussian is broader and a Bernoulli is tempered."""
         rank = len(self.shape)
         if self.gaussian:
-            return dist.Normal(mean, (self.variance * self.variance_factor) ** 0.5, validate_args=False).to_event(rank)
+            return PixelNoise(mean, self.variance * self.variance_factor, rank)
         return dist.Bernoulli(probs=mean.clamp(1e-6, 1 - 1e-6), validate_args=False).to_event(rank)
 
     def temperature(self) -> float:
@@ -87,8 +88,8 @@ class PrototypeStory(Story):
         """Minus log p(x | mean), without the Gaussian's constant (the original's scale), by cheap operations: what
         energies are made of. Annealed like the likelihood."""
         if self.gaussian:
-            distance = torch.linalg.vector_norm((x - mean).flatten(-len(self.shape)), dim=-1)
-            return distance.square() / (2 * self.variance * self.variance_factor)
+            distance = squared_distance(x, mean, len(self.shape))
+            return distance / (2 * self.variance * self.variance_factor)
         return -self.likelihood(mean).log_prob(x) / self.variance_factor
 
     def choose(self, z: Float[Tensor, "*lead K"], images: Float[Tensor, "K ..."]) -> Float[Tensor, "*lead *shape"]:

@@ -27,8 +27,9 @@ class DVAE(PrototypeStory):
     With Gaussian noise this is a mixture of K spherical Gaussians, whose hard limit is k-means: what it can reach is
     the optimum of k-means, and the point is to reach it from every start, under every estimator. Guides:
 
-    * ``amortized`` (default): :math:`q(z|x)` from the encoder, the original;
-    * ``collapsed``: the exact posterior :math:`q(z|x) \propto p(x|z)`; no network, the bound is log p(x) itself.
+    * ``collapsed`` (default): the exact posterior :math:`q(z|x) \propto p(x|z)`; no network, the bound is log p(x);
+    * ``amortized``: :math:`q(z|x)` from the encoder, the original. It has the same optimum, but the encoder must learn
+      what the prototypes already say, and keeps an early partition longer.
 
     Args:
         shape: of one datum; data lie in [0, 1].
@@ -42,7 +43,7 @@ class DVAE(PrototypeStory):
         guide: one of the above.
     """
 
-    guides = ("amortized", "collapsed")
+    guides = ("collapsed", "amortized")
     citation = (
         "@mastersthesis{strimadec,\n  title={Structured Image Decompositions (StrImaDec): discrete VAEs with "
         "prototypes},\n  note={https://github.com/borea17/StrImaDec}\n}"
@@ -64,7 +65,7 @@ class DVAE(PrototypeStory):
         moves: bool | None = None,
         usage_floor: float | None = None,
         placed: bool | None = None,
-        guide: str = "amortized",
+        guide: str = "collapsed",
     ) -> None:
         made = make_recipe(
             recipe, anneal=anneal, spare=spare, moves=moves, usage_floor=usage_floor, placed=placed, curriculum=False
@@ -93,7 +94,7 @@ class DVAE(PrototypeStory):
         return -self.energies(x).detach() if self.encoder is None else self.encoder(x)
 
     def energies(self, x: Float[Tensor, "B ..."]) -> Float[Tensor, "B K"]:
-        return self.misfit(x.unsqueeze(1), self.prototypes())
+        return self.misfit(x, self.prototypes().unsqueeze(1)).T
 
     @torch.no_grad()
     def responsibilities(self, x: Float[Tensor, "B ..."]) -> Float[Tensor, "B K"]:
@@ -115,6 +116,6 @@ class DVAE(PrototypeStory):
         """``nll``: expected squared error / (2 variance) (Gaussian, without its constant, as in the original) or
         cross-entropy; ``kl``: of the index."""
         q = self.responsibilities(x)
-        errors = self.misfit(x.unsqueeze(1), self.cluster_means())
+        errors = self.misfit(x, self.cluster_means().unsqueeze(1)).T
         kl = (torch.special.xlogy(q, q) + q * torch.tensor(float(q.shape[1])).log()).sum(1)
         return {"nll": (q * errors).sum(1), "kl": kl}

@@ -9,9 +9,10 @@ import pyro.distributions as dist
 import torch
 from jaxtyping import Float
 from pyro import poutine
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
-from pyro_models.errors import OptionError
+from pyro_models.errors import OptionError, unknown_name
 from pyro_models.nn.spatial import SpatialTransformer
 from pyro_models.prototypes.base import PrototypeStory
 from pyro_models.prototypes.encoder import ImageFeatures
@@ -23,6 +24,9 @@ START_SCALE = 0.3
 LOG_SCALE_RANGE = (-6.0, 2.0)
 #: images transformed at a time where no gradient is kept
 IN_CACHE = 512
+PRIORS = ("learned", "fixed")
+#: of a learned prior: from a thirtieth of the given scale to three times it
+PRIOR_LOG_SCALE_RANGE = (-3.5, 1.1)
 #: size of the first weights of the heads: transforms start as good as at the identity, and the encoder gets a gradient
 SMALL = 1e-3
 
@@ -33,16 +37,18 @@ class DVAEST(PrototypeStory):
     .. code-block:: text
 
         +-- data (B) -----------------+     z ~ Categorical(1/K)                          [B, K] one-hot
-        |   z -----+                  |     t ~ N(identity, diag prior_scale^2)           [B, D]
+        |   z -----+                  |     t | z ~ N(identity + m_z, diag s_z^2)         [B, D]
         |          +----> x           |     x | z, t ~ N(T_t(mu_z), 0.15)                 [B, C, H, W]
         |   t -----+                  |
         +-----------------------------+     q(z, t | x) = q(z | x) q(t | x, z)
 
     ``T_t`` is a :class:`~pyro_models.nn.spatial.SpatialTransformer`: the named transforms in sequence, each with its
-    own part of t and its own prior. Guides:
+    own part of t and its own prior scale. From there every cluster learns its own prior (``prior="learned"``): what
+    it takes to explain an image by a cluster is measured by how the members of that cluster vary (ones lean, but do
+    not get wide). ``prior="fixed"`` keeps m = 0 and the scales as they are, the original. Guides:
 
     * ``collapsed`` (default): :math:`q(t|x,z)` has a head per cluster; :math:`q(z|x) \propto \exp(-E_z(x))` with
-      :math:`E_z(x) = -\log p(x|z,\bar t_z) + KL(q(t|x,z) \| p(t))` at the posterior means :math:`\bar t_z`: whoever
+      :math:`E_z(x) = -\log p(x|z,\bar t_z) + KL(q(t|x,z) \| p(t|z))` at the posterior means :math:`\bar t_z`: whoever
       explains the image best gets it. No index network that would have to learn what the prototypes already say.
       Only the ``candidates`` most likely clusters of an image are summed over (see
       :class:`~pyro_models.prototypes.candidates.Candidates`), which makes many clusters affordable;
@@ -54,6 +60,7 @@ class DVAEST(PrototypeStory):
         clusters: K.
         transforms: names of transforms, applied in this order.
         transform_scales: standard deviations of their priors; None takes each transform's own.
+        prior: ``learned`` per cluster, or ``fixed``.
         padding: ``zeros`` or ``border``, what is outside a prototype.
         network, channels, hidden, features: of the encoder; ``hidden`` is for ``mlp``, ``channels`` for
             ``convolutional``, ``features`` the width of its last layer.
@@ -80,6 +87,7 @@ class DVAEST(PrototypeStory):
         clusters: int = 10,
         transforms: Sequence[str] = ("affine", "thin-plate"),
         transform_scales: Sequence[float] | None = None,
+        prior: str = "learned",
         padding: str = "zeros",
         network: str = "convolutional",
         channels: Sequence[int] = (16, 32, 64),
@@ -121,6 +129,11 @@ class DVAEST(PrototypeStory):
         self.head_biases = nn.Parameter(
             torch.cat((torch.zeros(heads, size), torch.full((heads, size), START_SCALE).log()), 1)
         )
+        if prior not in PRIORS:
+            raise unknown_name("prior", prior, PRIORS)
+        learned = prior == "learned"
+        self.prior_shift = nn.Parameter(torch.zeros(self.slots, size)) if learned else None
+        self.prior_log_scale = nn.Parameter(torch.zeros(self.slots, size)) if learned else None
         self.index_head = None if guide == "collapsed" else nn.Linear(features, self.slots)
         self.keep_rows()
 
@@ -128,7 +141,7 @@ class DVAEST(PrototypeStory):
         images = self.prototypes()
         with pyro.plate("data", len(x), dim=-1):
             z = pyro.sample("z", self.index_prior())
-            t = pyro.sample("t", self.transformer.prior())
+            t = pyro.sample("t", self.transform_prior(z))
             with poutine.scale(scale=1 / self.temperature()):
                 pyro.sample("x", self.likelihood(self.transformer(self.choose(z, images), t)), obs=x)
 
@@ -142,6 +155,29 @@ class DVAEST(PrototypeStory):
             z = pyro.sample("z", self.index_posterior(logits, None if self.index_head else self.candidates))
             pyro.sample("t", dist.Normal(self.of_cluster(mean, z), self.of_cluster(scale, z)).to_event(1))
 
+    def prior_of_clusters(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of p(t | z = k), ``[K, D]`` or ``[1, D]``. What is not switched on is at rest."""
+        mean, scale = self.transformer.identity.unsqueeze(0), self.transformer.prior_scale.unsqueeze(0)
+        if self.prior_shift is None or self.prior_log_scale is None:
+            return mean, scale
+        used = self.in_use()
+        log_scale = self.prior_log_scale.clamp(*PRIOR_LOG_SCALE_RANGE) * used
+        return mean + scale * self.prior_shift * used, scale * log_scale.exp()
+
+    def transform_prior(self, z: Float[Tensor, "*lead K"]) -> TorchDistributionMixin:
+        """p(t | z); for a relaxed z the mixture of means and scales."""
+        mean, scale = self.prior_of_clusters()
+        if len(mean) > 1:
+            mean, scale = z @ mean, z @ scale
+        else:
+            mean, scale = mean[0], scale[0]
+        return dist.Normal(mean, scale).to_event(1)
+
+    def in_use(self) -> Float[Tensor, " D"]:
+        """1 for the parameters of transforms that are switched on."""
+        identity = self.transformer.identity
+        return (torch.arange(len(identity), device=identity.device) < self.transformer.active_size).to(identity.dtype)
+
     def transform_posterior(self, features: Float[Tensor, "B F"]) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of q(t | x, z = k): ``[B, K, D]`` each, or ``[B, 1, D]`` when clusters share it.
 
@@ -149,9 +185,8 @@ class DVAEST(PrototypeStory):
         """
         size = self.transformer.size
         output = torch.einsum("bf,kfd->bkd", features, self.head_weights) + self.head_biases
-        used = torch.arange(size, device=output.device) < self.transformer.active_size
-        mean = torch.where(used, output[..., :size], 0.0)
-        log_scale = torch.where(used, output[..., size:].clamp(*LOG_SCALE_RANGE), 0.0)
+        used = self.in_use()
+        mean, log_scale = output[..., :size] * used, output[..., size:].clamp(*LOG_SCALE_RANGE) * used
         prior = self.transformer.prior_scale
         return self.transformer.identity + prior * mean, prior * log_scale.exp()
 
@@ -176,7 +211,7 @@ class DVAEST(PrototypeStory):
         active = self.active.nonzero().flatten()
         if mean.shape[1] > 1:
             mean, scale = mean[:, active], scale[:, active]
-        cost = self.errors(x, self.prototypes()[active], mean) + self.transform_kl(mean, scale)
+        cost = self.errors(x, self.prototypes()[active], mean) + self.transform_kl(mean, scale, active)
         return cost.new_full((len(x), self.slots), torch.inf).index_copy(1, active, cost)
 
     def errors(self, x: Tensor, images: Float[Tensor, "K C H W"], t: Float[Tensor, "B _ D"]) -> Float[Tensor, "B K"]:
@@ -190,10 +225,14 @@ class DVAEST(PrototypeStory):
             ]
         ).T
 
-    def transform_kl(self, mean: Tensor, scale: Tensor) -> Tensor:
-        """KL(q(t | x, z) || p(t)) in closed form, of the last dimension."""
-        prior = self.transformer.prior_scale
-        ratio, shift = scale / prior, (mean - self.transformer.identity) / prior
+    def transform_kl(
+        self, mean: Float[Tensor, "B _ D"], scale: Float[Tensor, "B _ D"], clusters: Tensor
+    ) -> Float[Tensor, "B _"]:
+        """KL(q(t | x, z) || p(t | z)) in closed form for the given clusters."""
+        centre, width = self.prior_of_clusters()
+        if len(centre) > 1:
+            centre, width = centre[clusters], width[clusters]
+        ratio, shift = scale / width, (mean - centre) / width
         return (0.5 * (ratio.square() + shift.square() - 1) - ratio.log()).sum(-1)
 
     # -- the recipe -----------------------------------------------------------------------------------------------
@@ -208,6 +247,8 @@ class DVAEST(PrototypeStory):
             found += [self.head_weights, self.head_biases]
         if self.index_head is not None:
             found += list(self.index_head.parameters())
+        if self.prior_shift is not None and self.prior_log_scale is not None:
+            found += [self.prior_shift, self.prior_log_scale]
         return found
 
     # -- answers --------------------------------------------------------------------------------------------------
@@ -240,9 +281,18 @@ class DVAEST(PrototypeStory):
 
     @torch.no_grad()
     def generate(self, count: int) -> Float[Tensor, "N C H W"]:
-        """Prototypes of random clusters under transforms from the prior."""
-        cluster = torch.randint(int(self.active.sum()), (count,))
-        return self.transformer(self.cluster_means()[cluster], self.transformer.prior().sample((count,)))
+        """Prototypes of random clusters under transforms from their priors."""
+        z = self.index_prior().sample((count,))
+        return self.transformer(self.choose(z, self.prototypes()), self.transform_prior(z).expand((count,)).sample())
+
+    @torch.no_grad()
+    def traversals(self, steps: int) -> tuple[list[str], Tensor]:
+        """The first prototype in use while one parameter after the other goes from -2 to 2 standard deviations."""
+        mean, scale = self.prior_of_clusters()
+        first = int(self.active.nonzero()[0]) if len(mean) > 1 else 0
+        offsets = torch.linspace(-2, 2, steps, device=mean.device)
+        theta = mean[first] + torch.diag(scale[first]).unsqueeze(1) * offsets[:, None]
+        return self.transformer.parameter_names(), self.transformer(self.cluster_means()[0], theta)
 
     @torch.no_grad()
     def bound_terms(self, x: Float[Tensor, "B C H W"]) -> dict[str, Float[Tensor, " B"]]:
@@ -255,4 +305,7 @@ class DVAEST(PrototypeStory):
             mean, scale = mean[:, self.active], scale[:, self.active]
         errors = self.errors(x, self.cluster_means(), torch.normal(mean, scale))
         index = (torch.special.xlogy(q, q) + q * torch.tensor(float(q.shape[1])).log()).sum(1)
-        return {"nll": (q * errors).sum(1), "kl": index + (q * self.transform_kl(mean, scale)).sum(1)}
+        return {
+            "nll": (q * errors).sum(1),
+            "kl": index + (q * self.transform_kl(mean, scale, self.active.nonzero().flatten())).sum(1),
+        }

@@ -25,7 +25,7 @@ class Recipe:
     """
 
     anneal: float = 20.0
-    spare: int = 15
+    spare: int = 10
     moves: bool = True
     curriculum: bool = True
     usage_floor: float = 25.0

@@ -72,6 +72,9 @@ def test_laws_as_distributions():
     law = masks.MaskLaw(masks.images, (1, 8, 8), torch.zeros(1)).expand((5,))
     drawn = law.sample((3,))
     assert drawn.shape == (3, 5, 1, 8, 8)
+    # particles of a datum share its mask; data do not
+    assert torch.equal(drawn[0], drawn[1])
+    assert len(law.expand((4, 200)).sample()[0].flatten(1).unique(dim=0)) > 20
     assert drawn.dtype == torch.bool
     assert law.log_prob(drawn).shape == (3, 5)
     assert not law.log_prob(drawn).any()

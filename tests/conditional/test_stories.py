@@ -8,10 +8,10 @@ import numpy as np
 import pyro
 import pytest
 import torch
-from pyro.infer import SVI, Predictive, Trace_ELBO
+from pyro.infer import SVI, Predictive, Trace_ELBO, TraceEnum_ELBO, config_enumerate
 
 from evaluation.conditional import mask_gaps
-from inference import fit
+from inference import estimators, fit
 from pyro_models.conditional import exact
 from pyro_models.conditional.columns import Columns
 from pyro_models.conditional.cvae import CVAE
@@ -63,6 +63,15 @@ class ConditionalCase(StoryCase):
         loss.backward()
         assert torch.isfinite(loss)
         assert all(torch.isfinite(p.grad).all() for p in story.parameters() if p.grad is not None)
+
+    def test_the_multi_sample_bound_is_one_for_each_mask(self, story, batch):
+        """Particles of a datum share its mask, or their average would be a bound on nothing."""
+        estimator = estimators.get("iwae")(num_particles=3, max_plate_nesting=1)
+        assert torch.isfinite(estimator.differentiable_loss(story.model, story.guide, *batch))
+        trace = pyro.poutine.trace(pyro.plate("particles", 3, dim=-2)(story.guide)).get_trace(*batch)
+        given = trace.nodes["given"]["value"]
+        assert given.shape == (3, *batch[0].shape)
+        assert torch.equal(given[0], given[2])
 
     def test_stock_predictive_completes_rows(self, story, batch):
         x, given = batch[0], torch.zeros_like(batch[0], dtype=torch.bool)
@@ -120,6 +129,25 @@ class TestDiagonalPathlessCVAE(LatentCase):
 class TestFreePathCVAE(LatentCase):
     def make(self):
         return CVAE((4,), hidden=(16,), path="free", masks="subsets")
+
+
+class TestMixtureCVAE(LatentCase):
+    def make(self):
+        return CVAE((4,), latent=3, hidden=(16,), components=3, prior="conditional")
+
+    def test_a_row_with_nothing_hidden_costs_nothing(self, story, batch):
+        x = batch[0]
+        full = torch.ones_like(x, dtype=torch.bool)
+        elbo = TraceEnum_ELBO(max_plate_nesting=1)
+        loss = elbo.loss(story.eval().model, config_enumerate(story.guide), x, full, full)
+        assert loss == pytest.approx(0.0, abs=1e-4)
+
+    test_without_news_the_guide_is_the_prior = None  # needs a value of c
+
+    def test_without_news_the_index_of_the_guide_is_that_of_the_prior(self, story, batch):
+        x = batch[0]
+        given = torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) < 0.5
+        assert torch.equal(story.index_logits(x, given, given), story.index_logits(x, given))
 
 
 class TestMixedCVAE(LatentCase):

@@ -111,7 +111,7 @@ def test_list_names_everything(capsys):
     assert "datasets:" not in capsys.readouterr().out
 
 
-def test_a_users_own_story_is_trained_evaluated_and_reported(tmp_path):
+def test_a_users_own_story_is_trained_evaluated_and_reported(tmp_path, monkeypatch):
     """Thirty lines in a file of their own, outside the package."""
     assert main(["train", "examples/own_story.py:FactorAnalysis", "--steps", "30", "--progress", "false",
                  "--run-dir", str(tmp_path / "run")]) == 0  # fmt: skip
@@ -119,6 +119,9 @@ def test_a_users_own_story_is_trained_evaluated_and_reported(tmp_path):
     assert metrics["active_units"] > 0
     assert metrics["squared_error"] < 20
     assert (tmp_path / "run" / "report.html").is_file()
+    # The run holds a copy of the story's file: it can be opened where the file is not.
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", "run", "--metrics", "reconstruction"]) == 0
 
 
 def test_reproduce_writes_results(tmp_path, capsys, monkeypatch):

@@ -60,8 +60,7 @@ def run_command(*words: str, folder) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_two_processes_learn_what_one_does(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_two_processes_learn_what_one_does(tmp_path):
     (tmp_path / "templates.py").write_text(STORY)
     train = ["pyro_models", "train", "templates.py:Templates", "--steps", "12", "--batch-size", "64", "--run-dir"]
     together = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]

@@ -159,7 +159,7 @@ def test_image_figures():
     x = torch.rand(40, 3, 9, 9)
     answers = Answers(MixtureVAE((3, 9, 9), clusters=3, latent=2, hidden=(8,)), Data({"x": x}))
     made = {maker.name for maker, _ in draw(answers)}
-    assert made == {"reconstructions", "samples", "cluster-means", "cluster-members", "latent-map"}
+    assert made == {"reconstructions", "samples", "cluster-means", "cluster-members", "latent-map", "explanations"}
 
 
 def test_report_stays_a_function_whatever_was_imported_before():

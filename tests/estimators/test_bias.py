@@ -12,11 +12,10 @@ import torch
 from scipy.stats import t
 
 from inference import estimators
+from inference.bias import FAILURE_PROBABILITY, estimate, limit
 from inference.estimators.rloo import RLOO
+from inference.pairs import GAUSSIAN, HARD, MASKED, MATRIX, MIXED, OPPOSITE, PLATE, SEQUENCE, SHARED, UPSTREAM, bound
 from pyro_models.errors import EstimatorError
-
-from .cases import GAUSSIAN, HARD, MASKED, MATRIX, MIXED, OPPOSITE, PLATE, SEQUENCE, SHARED, UPSTREAM, bound
-from .truth import FAILURE_PROBABILITY, estimate, limit
 
 #: entries compared in this file, counted generously
 COMPARISONS = 10_000
@@ -60,6 +59,8 @@ def matrix():
             for family in families:
                 if family == "index" and case not in (PLATE, SEQUENCE):
                     continue  # the same arithmetic as one-hot
+                if "," in label and case in (OPPOSITE, UPSTREAM):
+                    continue  # the same handling of sites as without the option
                 yield pytest.param(case.name, family, name, options, copies, steps, id=f"{label}-{case.name}-{family}")
 
 
@@ -82,11 +83,14 @@ def test_enumeration_beside_continuous_sites(case, family):
     check(case, family, "exact", {}, 3_000, 0)
 
 
-@pytest.mark.parametrize("name", ["vimco", "iwae"])
 @pytest.mark.parametrize("family", ["one-hot", "bits"])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_the_multi_sample_bound_of_discrete_sites(case, family, name):
-    check(case, family, name, {"num_particles": 2}, 20_000, 0, particles=2)
+def test_the_multi_sample_bound_of_discrete_sites(case, family):
+    check(case, family, "vimco", {"num_particles": 2}, 10_000, 0, particles=2)
+
+
+def test_iwae_takes_discrete_sites_too():
+    check(MIXED, "bits", "iwae", {"num_particles": 2}, 10_000, 0, particles=2)
 
 
 @pytest.mark.parametrize("name", ["iwae", "dreg"])
@@ -109,7 +113,7 @@ def test_a_site_that_a_mask_leaves_out_gets_no_gradient_and_no_noise(name):
     assert float(found.rows["absent"].abs().max()) == 0.0
 
 
-@pytest.mark.parametrize("name", ["reinforce", "rloo", "nvil", "rebar", "relax", "disarm", "exact", "vimco"])
+@pytest.mark.parametrize("name", ["rloo", "nvil", "relax", "disarm", "exact", "vimco"])
 def test_mini_batches_drawn_by_the_plate(name):
     """Pyro scales a plate that subsamples; the mean over mini-batches is the gradient of the whole."""
     import pyro
@@ -117,7 +121,7 @@ def test_mini_batches_drawn_by_the_plate(name):
 
     x = torch.tensor([0.3, -1.0, 2.0, 0.5], dtype=torch.float64)
     values = PLATE.parameters("bits")
-    copies = 500 if name in ("exact", "relax") else 3_000
+    copies = 300 if name in ("exact", "relax") else 1_000
     leaves = {n: v.expand(copies, *v.shape).clone().requires_grad_() for n, v in values.items()}
     logits = {n: (leaf[..., 1] - leaf[..., 0]).unsqueeze(-1) for n, leaf in leaves.items() if n != "mu"}
     mu = leaves["mu"].unsqueeze(1)

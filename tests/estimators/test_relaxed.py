@@ -8,14 +8,13 @@ import pytest
 import torch
 
 from inference import estimators
-
-from .cases import MATRIX, ONE, PLATE, SEQUENCE, Case, bound, normal
-from .truth import estimate, limit
+from inference.bias import estimate, limit
+from inference.pairs import HARD, MATRIX, ONE, OPPOSITE, PLATE, SEQUENCE, Case, bound, normal
 
 LIMIT = limit(2_000)
 
 
-def biases(case, family, name, temperatures, copies=40_000, **options):
+def biases(case, family, name, temperatures, copies=20_000, **options):
     found = []
     for temperature in temperatures:
         torch.manual_seed(0)
@@ -26,7 +25,7 @@ def biases(case, family, name, temperatures, copies=40_000, **options):
 
 
 @pytest.mark.parametrize("family", ["one-hot", "bits"])
-@pytest.mark.parametrize("case", MATRIX, ids=str)
+@pytest.mark.parametrize("case", [*MATRIX, OPPOSITE], ids=str)
 def test_the_bias_of_concrete_vanishes_with_the_temperature(case, family):
     hot, _, cold = biases(case, family, "concrete", (2.0, 0.5, 0.05))
     worst = max(float(score.abs().max()) for score in hot.z_scores().values())
@@ -67,7 +66,7 @@ def test_straight_through_stays_biased_elsewhere(name):
         assert max(float(scores[n].abs().max()) for n in ("prior", "mu")) < LIMIT
 
 
-@pytest.mark.parametrize("case", [ONE, PLATE, SEQUENCE], ids=str)
+@pytest.mark.parametrize("case", [ONE, OPPOSITE, PLATE, SEQUENCE], ids=str)
 def test_gumbel_rao_is_straight_through_with_less_noise(case):
     (plain,) = biases(case, "one-hot", "straight-through", (0.3,), copies=20_000)
     (averaged,) = biases(case, "one-hot", "gumbel-rao", (0.3,), copies=20_000, draws=10)
@@ -76,6 +75,14 @@ def test_gumbel_rao_is_straight_through_with_less_noise(case):
         one, two = plain.rows[name], averaged.rows[name]
         error = (one.var(0) / len(one) + two.var(0) / len(two)).sqrt() + 1e-9
         assert float(((one.mean(0) - two.mean(0)) / error).abs().max()) < LIMIT
+
+
+@pytest.mark.parametrize("family", ["one-hot", "bits"])
+@pytest.mark.parametrize("case", [*MATRIX, *HARD], ids=str)
+def test_the_models_own_gradient_under_straight_through_has_no_bias(case, family):
+    (found,) = biases(case, family, "straight-through", (0.5,), copies=5_000)
+    scores = found.z_scores()
+    assert max(float(scores[n].abs().max()) for n in scores if n not in case.guide_names) < LIMIT
 
 
 def test_the_temperature_falls_geometrically_and_is_saved():

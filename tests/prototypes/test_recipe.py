@@ -8,6 +8,9 @@ import math
 import pytest
 import torch
 
+from evaluation import evaluate
+from evaluation.answers import Answers
+from evaluation.figures import draw
 from inference import estimators, fit, resume
 from pyro_models.datasets.data import Data
 from pyro_models.errors import ModelsError
@@ -15,7 +18,7 @@ from pyro_models.prototypes.bank import FreePixels, Generator, spread_out
 from pyro_models.prototypes.candidates import Candidates
 from pyro_models.prototypes.dvae import DVAE
 from pyro_models.prototypes.dvae_st import DVAEST
-from pyro_models.prototypes.moves import best_split, cheapest_removals, survey
+from pyro_models.prototypes.moves import best_split, cheapest_removals, merge_clusters, survey
 from pyro_models.prototypes.recipe import Recipe, make_recipe
 
 #: every estimator that can handle a categorical site
@@ -89,6 +92,21 @@ def test_removals_are_greedy_and_sequential():
         energies[n, n % 3] = 1.0
     energies[:, 3] = energies[:, 0]
     assert len({0, 3} & set(cheapest_removals(energies, keep=3))) == 1
+
+
+def test_merging_finds_the_groups_that_explain_each_other():
+    """Clusters 0 and 3, and 1 and 4 are near; 2 is alone and explains nobody."""
+    energies = torch.full((50, 5), 80.0)
+    for n in range(50):
+        k = n % 5
+        energies[n, k] = 1.0
+        if k != 2:
+            energies[n, (k + 3) % 6 if k < 2 else k - 3] = 6.0
+    groups = merge_clusters(energies, 3)
+    assert groups[0] == groups[3]
+    assert groups[1] == groups[4]
+    assert sorted(set(groups)) == [0, 1, 2]
+    assert merge_clusters(energies, 5) != merge_clusters(energies, 1) == [0] * 5
 
 
 def test_a_split_takes_from_the_cheapest_and_gives_to_the_richest():
@@ -165,7 +183,7 @@ def test_the_recipe_ends_in_the_plain_model():
     assert recipe.variance_factor(0.0) == 20
     assert recipe.variance_factor(0.15) == pytest.approx(math.sqrt(20))
     assert recipe.variance_factor(0.3) == recipe.variance_factor(1.0) == 1
-    assert [recipe.clusters(p, 10) for p in (0.0, 0.29, 0.6, 1.0)] == [25, 25, 10, 10]
+    assert [recipe.clusters(p, 10) for p in (0.0, 0.29, 0.6, 1.0)] == [20, 20, 10, 10]
     counts = [recipe.clusters(p / 100, 10) for p in range(101)]
     assert all(a >= b >= a - 1 for a, b in itertools.pairwise(counts))
     assert [recipe.transforms(p, 2) for p in (0.0, 0.1, 0.3, 1.0)] == [0, 1, 2, 2]
@@ -224,6 +242,8 @@ def sure(story: DVAEST) -> DVAEST:
     with torch.no_grad():
         story.head_weights.normal_(0, 0.05)
         story.head_biases[:, story.transformer.size :] = -6.0
+        story.prior_shift.normal_(0, 0.5)
+        story.prior_log_scale.normal_(0, 0.5)
     return story
 
 
@@ -277,7 +297,7 @@ def test_prototypes_are_decoded_once_per_step_whatever_the_batch():
 
 
 def test_the_usage_floor_is_a_hinge_and_fades():
-    story = DVAE((1, 8, 8), clusters=4, spare=0)
+    story = DVAE((1, 8, 8), clusters=4, spare=0, guide="amortized")
     x = torch.rand(40, 1, 8, 8)
     even = torch.zeros(40, 4)
     one = torch.tensor([30.0, 0, 0, 0]).repeat(40, 1)
@@ -373,6 +393,21 @@ def test_every_estimator_trains_it(name, estimator):
     assert int(run.story.active.sum()) == 3
 
 
+def test_its_metrics_and_figures_are_made():
+    data = shapes(60)
+    story = small().eval()
+    found = evaluate(story, data)["metrics"]
+    assert {"accuracy", "purity", "nll", "kl", "elbo", "squared_error"} <= set(found)
+    constant = 32 * math.log(2 * math.pi * 0.15)
+    # a bound by 100 draws of t, against one draw and the KL term in closed form
+    assert found["elbo"] == pytest.approx(-(found["nll"] + found["kl"] + constant), abs=0.5)
+    names = [maker.name for maker, _ in draw(Answers(story, data))]
+    assert {"cluster-means", "explanations", "traversals", "surest-errors", "confusion"} <= set(names)
+    labels, pictures = story.traversals(5)
+    assert pictures.shape == (len(labels), 5, 1, 8, 8)
+    torch.testing.assert_close(pictures[:, 2], story.cluster_means()[:1].expand(38, -1, -1, -1), atol=1e-5, rtol=0)
+
+
 # -- bad input ----------------------------------------------------------------------------------------------------
 
 
@@ -412,7 +447,7 @@ def test_data_that_do_not_fit_are_refused():
     story = DVAE((1, 8, 8), clusters=3)
     with pytest.raises(ModelsError, match=r"prototypes live in \[0, 1\], but data has values from"):
         story.initialise(Data({"x": torch.randn(40, 1, 8, 8)}))
-    with pytest.raises(ModelsError, match=r"18 prototypes .* cannot start from 7 data"):
+    with pytest.raises(ModelsError, match=r"13 prototypes .* cannot start from 7 data"):
         story.initialise(Data({"x": torch.rand(7, 1, 8, 8)}))
 
 

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from pyro_models.errors import ModelsError
 from pyro_models.nn.spatial import (
     TRANSFORMS,
+    PointField,
     SpatialTransformer,
     affine_points,
     inverse_affine,
@@ -104,26 +105,39 @@ def test_warps_compose_as_maps_of_points():
     theta = transformer.prior().sample()
     affine, similarity, bend = transformer.transforms
     a, s, b = theta.split(transformer.sizes)
-    points = affine(a, similarity(s, bend(b)))
+    points = affine(a, similarity(s, bend(b))).points()
     seen = transformer(ramps(), theta).flatten(1)
     within = inside(points, (12, 10))
     assert within.sum() > 50
     torch.testing.assert_close(seen[:, within], points[:, within], atol=1e-5, rtol=0)
 
 
+def test_an_affine_map_of_a_field_is_that_of_its_points():
+    bend = ThinPlate((1, 9, 7))
+    field = bend(0.1 * torch.randn(3, 1, 32))
+    matrix = torch.eye(2, 3) + 0.3 * torch.randn(3, 4, 2, 3)
+    torch.testing.assert_close(
+        field.affine(matrix).points(), affine_points(matrix, field.points()), atol=1e-5, rtol=1e-4
+    )
+    own = PointField.of(field.points()).affine(matrix).points()
+    torch.testing.assert_close(own, affine_points(matrix, field.points()), atol=1e-5, rtol=1e-4)
+
+
 def test_a_thin_plate_passes_through_its_control_points():
     bend = ThinPlate((1, 28, 28))
     theta = 0.1 * torch.randn(32)
-    at_control = bend(theta, bend.centres.float())
+    at_control = bend(theta, PointField.of(bend.centres.float())).points()
     torch.testing.assert_close(at_control, bend.centres.float() + theta.reshape(2, 16), atol=1e-5, rtol=0)
-    torch.testing.assert_close(bend(theta), bend(theta, bend.lattice), atol=1e-5, rtol=0)
+    anew = bend(theta, PointField.of(bend.lattice)).points()
+    torch.testing.assert_close(bend(theta).points(), anew, atol=1e-5, rtol=0)
 
 
 def test_a_thin_plate_that_need_not_bend_is_affine():
     bend = ThinPlate((1, 9, 7))
     matrix = 0.1 * torch.randn(2, 3)
     theta = affine_points(matrix, bend.centres.float()).flatten()
-    torch.testing.assert_close(bend(theta), bend.lattice + affine_points(matrix, bend.lattice), atol=1e-5, rtol=0)
+    expected = bend.lattice + affine_points(matrix, bend.lattice)
+    torch.testing.assert_close(bend(theta).points(), expected, atol=1e-5, rtol=0)
 
 
 def test_a_thin_plate_bends_less_than_its_neighbours_in_energy():

@@ -10,19 +10,19 @@ SHAPE = (1, 8, 8)
 SMALL = {"clusters": 3, "spare": 1, "channels": (4, 4), "features": 8, "hidden": (8,)}
 
 
+class TestAmortisedDVAE(StoryCase):
+    def make(self):
+        return DVAE(SHAPE, clusters=3, hidden=(16,), guide="amortized")
+
+
 class TestDVAE(StoryCase):
     def make(self):
-        return DVAE(SHAPE, clusters=3, hidden=(16,))
-
-
-class TestCollapsedDVAE(StoryCase):
-    def make(self):
-        return DVAE(SHAPE, clusters=3, hidden=(16,), guide="collapsed")
+        return DVAE(SHAPE, clusters=3)
 
 
 class TestBernoulliGeneratorDVAE(StoryCase):
     def make(self):
-        return DVAE(SHAPE, clusters=3, hidden=(16,), likelihood="bernoulli", prototypes="generator")
+        return DVAE(SHAPE, clusters=3, hidden=(16,), likelihood="bernoulli", prototypes="generator", guide="amortized")
 
 
 class TestDVAEST(StoryCase):
@@ -37,7 +37,15 @@ class TestPerClusterDVAEST(StoryCase):
 
 class TestSharedDVAEST(StoryCase):
     def make(self):
-        return DVAEST(SHAPE, guide="shared", network="mlp", transforms=("colour", "affine"), padding="border", **SMALL)
+        return DVAEST(
+            SHAPE,
+            guide="shared",
+            prior="fixed",
+            network="mlp",
+            transforms=("colour", "affine"),
+            padding="border",
+            **SMALL,
+        )
 
 
 class TestBernoulliDVAEST(StoryCase):

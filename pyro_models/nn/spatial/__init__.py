@@ -10,12 +10,13 @@ points and reading an image between its pixels.
 
 from __future__ import annotations
 
-from pyro_models.nn.spatial.grid import affine_points, inverse_affine, lattice, read_image
+from pyro_models.nn.spatial.grid import PointField, affine_points, inverse_affine, lattice, read_image
 from pyro_models.nn.spatial.transform import Retouch, Transform, Warp
 from pyro_models.nn.spatial.transformer import TRANSFORMS, SpatialTransformer
 
 __all__ = [
     "TRANSFORMS",
+    "PointField",
     "Retouch",
     "SpatialTransformer",
     "Transform",

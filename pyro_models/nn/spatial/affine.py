@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from pyro_models.nn.spatial.grid import affine_points, lattice
+from pyro_models.nn.spatial.grid import PointField, lattice
 from pyro_models.nn.spatial.transform import Warp, vector
 
 
@@ -21,5 +21,5 @@ class Affine(Warp):
         names = ("x from x", "x from y", "x", "y from x", "y from y", "y")
         super().__init__(vector(1, 0, 0, 0, 1, 0), vector(scale), names, lattice(*shape[1:]))
 
-    def forward(self, theta: Float[Tensor, "*#lead 6"], points: Tensor | None = None) -> Float[Tensor, "*#lead 2 P"]:
-        return affine_points(theta.unflatten(-1, (2, 3)), self.lattice if points is None else points)
+    def forward(self, theta: Float[Tensor, "*#lead 6"], points: PointField | None = None) -> PointField:
+        return (points or PointField.of(self.lattice)).affine(theta.unflatten(-1, (2, 3)))

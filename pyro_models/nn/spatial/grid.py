@@ -8,6 +8,7 @@ coordinates mean the same at every resolution.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -26,11 +27,38 @@ def affine_points(
     matrix: Float[Tensor, "*#lead 2 3"], points: Float[Tensor, "*#lead 2 P"]
 ) -> Float[Tensor, "*#lead 2 P"]:
     """``A p + b`` for every point, ``matrix = [A | b]``; leading dimensions broadcast."""
-    if points.dim() == 2:
-        # One lattice for all: a single product with the lattice made homogeneous.
-        homogeneous = torch.cat((points, torch.ones_like(points[:1])))
-        return (matrix.reshape(-1, 3) @ homogeneous).reshape(*matrix.shape[:-1], points.shape[-1])
     return matrix[..., :2] @ points + matrix[..., 2:]
+
+
+@dataclass(frozen=True)
+class PointField:
+    """Points as combinations of given fields: ``coefficients [..., 2, J] @ table [..., J, P]``.
+
+    The first three rows of the table are x, y and 1. Affine maps act on the few coefficients instead of the many
+    points, which are made once, in the order of memory that reading an image asks for (coordinate by coordinate).
+    """
+
+    coefficients: Tensor
+    table: Tensor
+
+    @classmethod
+    def of(cls, points: Float[Tensor, "*_ 2 P"]) -> PointField:
+        """The points themselves, one set for all or sets of their own."""
+        table = torch.cat((points, torch.ones_like(points[..., :1, :])), -2)
+        return cls(torch.eye(2, 3, dtype=points.dtype, device=points.device), table)
+
+    def affine(self, matrix: Float[Tensor, "*#lead 2 3"]) -> PointField:
+        """The field after an affine map."""
+        linear = matrix[..., :2] @ self.coefficients
+        shifted = linear[..., 2:3] + matrix[..., 2:]
+        return PointField(torch.cat((linear[..., :2], shifted, linear[..., 3:]), -1), self.table)
+
+    def points(self) -> Float[Tensor, "*_ 2 P"]:
+        if self.table.dim() > 2:
+            return self.coefficients @ self.table
+        lead = self.coefficients.shape[:-2]
+        rows = self.coefficients.movedim(-2, 0).reshape(-1, self.coefficients.shape[-1])
+        return (rows @ self.table).reshape(2, *lead, -1).movedim(0, -2)
 
 
 def inverse_affine(matrix: Float[Tensor, "*#lead 2 3"]) -> Float[Tensor, "*#lead 2 3"]:
@@ -44,7 +72,7 @@ def inverse_affine(matrix: Float[Tensor, "*#lead 2 3"]) -> Float[Tensor, "*#lead
 
 def read_image(
     image: Float[Tensor, "*#lead C H W"],
-    points: Float[Tensor, "*#lead 2 P"],
+    points: Float[Tensor, "*#lead 2 P"] | PointField,
     size: tuple[int, int],
     padding: str = "zeros",
 ) -> Float[Tensor, "*#lead C height width"]:
@@ -53,6 +81,8 @@ def read_image(
     Leading dimensions broadcast, and an image that many sets of points share is not copied: prototypes ``[K, 1]`` read
     at points ``[K, B]`` cost one look-up per point and no memory for K x B prototypes.
     """
+    if isinstance(points, PointField):
+        points = points.points()
     lead = torch.broadcast_shapes(image.shape[:-3], points.shape[:-2])
     own = (1,) * (len(lead) - image.dim() + 3) + image.shape[:-3]
     shared = next((n for n, count in enumerate(reversed(own)) if count != 1), len(own))

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyro_models.nn.spatial.grid import affine_points, lattice
+from pyro_models.nn.spatial.grid import PointField, lattice
 from pyro_models.nn.spatial.transform import Warp, vector
 
 
@@ -21,9 +21,9 @@ class Similarity(Warp):
     def __init__(self, shape: tuple[int, int, int], scale: float = 0.1) -> None:
         super().__init__(torch.zeros(4), vector(scale), ("log scale", "angle", "x", "y"), lattice(shape[1], shape[2]))
 
-    def forward(self, theta: Float[Tensor, "*#lead 4"], points: Tensor | None = None) -> Float[Tensor, "*#lead 2 P"]:
+    def forward(self, theta: Float[Tensor, "*#lead 4"], points: PointField | None = None) -> PointField:
         log_scale, angle, x, y = theta.unbind(-1)
         size = log_scale.exp()
         cosine, sine = size * angle.cos(), size * angle.sin()
         matrix = torch.stack((cosine, -sine, x, sine, cosine, y), -1).unflatten(-1, (2, 3))
-        return affine_points(matrix, self.lattice if points is None else points)
+        return (points or PointField.of(self.lattice)).affine(matrix)

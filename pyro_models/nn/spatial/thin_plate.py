@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyro_models.nn.spatial.grid import lattice
+from pyro_models.nn.spatial.grid import PointField, lattice
 from pyro_models.nn.spatial.transform import Warp, vector
 
 #: keeps log(r^2) finite where a point meets a control point; r^2 log r^2 is zero there
@@ -49,12 +49,15 @@ class ThinPlate(Warp):
         radial = _radial(points.to(self.centres.dtype), self.centres)
         return (self.weights @ radial.transpose(-1, -2)).to(points.dtype)
 
-    def forward(self, theta: Float[Tensor, "*#lead D"], points: Tensor | None = None) -> Float[Tensor, "*#lead 2 P"]:
+    def forward(self, theta: Float[Tensor, "*#lead D"], points: PointField | None = None) -> PointField:
         moves = theta.unflatten(-1, (2, -1))
         if points is None:
-            shifts = moves.reshape(-1, moves.shape[-1]) @ self.table
-            return self.lattice + shifts.reshape(*moves.shape[:-1], -1)
-        return points + moves @ self.basis(points)
+            field = PointField.of(self.lattice)
+            still = field.coefficients.expand(*moves.shape[:-1], -1)
+            return PointField(torch.cat((still, moves), -1), torch.cat((field.table, self.table)))
+        # Elsewhere than on the lattice the splines are evaluated anew, point by point.
+        start = points.points()
+        return PointField.of(start + moves @ self.basis(start))
 
 
 def _radial(points: Tensor, centres: Tensor) -> Tensor:

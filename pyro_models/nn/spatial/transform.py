@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pyro_models.nn.spatial.grid import PointField
+
 
 class Transform(nn.Module):
     """A family of changes to an image, indexed by ``theta [..., size]``.
@@ -35,8 +37,8 @@ class Transform(nn.Module):
 class Warp(Transform):
     """Moves pixels: tells for every point of the output where in the input to look.
 
-    ``points [..., 2, P]`` are where the output is wanted; None means the lattice of the image, for which a warp may
-    have prepared its tables.
+    It is given the points at which the output is wanted, as a field; None means the lattice of the image, for which a
+    warp may have prepared its tables.
     """
 
     lattice: Tensor
@@ -45,7 +47,7 @@ class Warp(Transform):
         super().__init__(identity, prior_scale, names)
         self.register_buffer("lattice", points, persistent=False)
 
-    def forward(self, theta: Float[Tensor, "*#lead D"], points: Tensor | None = None) -> Float[Tensor, "*#lead 2 P"]:
+    def forward(self, theta: Float[Tensor, "*#lead D"], points: PointField | None = None) -> PointField:
         raise NotImplementedError(f"{type(self).__name__} has no forward(...)")
 
 

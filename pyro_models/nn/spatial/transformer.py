@@ -15,7 +15,7 @@ from pyro_models.errors import OptionError, unknown_name
 from pyro_models.nn.convolutional import image_shape
 from pyro_models.nn.spatial.affine import Affine
 from pyro_models.nn.spatial.colour import Colour
-from pyro_models.nn.spatial.grid import read_image
+from pyro_models.nn.spatial.grid import PointField, read_image
 from pyro_models.nn.spatial.morphological import Morphological
 from pyro_models.nn.spatial.similarity import Similarity
 from pyro_models.nn.spatial.thin_plate import ThinPlate
@@ -119,7 +119,7 @@ class SpatialTransformer(nn.Module):
         """The image after the warps: points go through them from the last to the first."""
         if not warps:
             return image
-        points: Tensor | None = None
+        points: PointField | None = None
         for warp, theta in reversed(warps):
             points = warp(theta, points)
         assert points is not None

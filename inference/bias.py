@@ -1,4 +1,4 @@
-"""Gradient estimates against the truth."""
+"""Bias of an estimator on the pairs of :mod:`inference.pairs`, whose true gradients are sums written by hand."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from scipy.stats import norm
 from torch import Tensor
 
 from inference.estimators.base import Estimator
-
-from .cases import Case, bound
+from inference.pairs import Case, bound
 
 #: chance that a correct estimator fails one of the statistical tests of a file, over all comparisons made in it
 FAILURE_PROBABILITY = 2e-5
@@ -80,7 +79,7 @@ def estimate(
 
 def learn(estimator: Estimator, pair: Any, steps: int, learning_rate: float | None = None) -> None:
     """Trains the estimator's own parameters, the pair fixed."""
-    own = list(estimator.parameters())
+    own: list[Tensor] = list(estimator.parameters())
     optimiser = torch.optim.Adam(own, lr=learning_rate or estimator.learning_rate) if own else None
     for _ in range(steps if own or list(estimator.buffers()) else 0):
         loss = estimator.differentiable_loss(*pair)

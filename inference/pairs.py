@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyro
@@ -404,7 +405,7 @@ GAUSSIAN = Case(
 
 # A mask: of two data only the first has its d and x; the second one's d is drawn and means nothing.
 
-THERE = torch.tensor([True, False])
+THERE: Any = torch.tensor([True, False])
 
 
 def _masked_model(p: Parameters, family: str) -> None:

@@ -1,0 +1,115 @@
+"""AIR under interchangeable estimators: how noisy the gradients are, and how long it takes to count."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import torch
+
+from evaluation.experiments.objects import SCENES
+from evaluation.reproduce import Outcome, Setting
+from inference import estimators
+from inference.device import choose_device
+from inference.study import gradient_study
+from pyro_models.datasets.data import Data
+from pyro_models.objects.air import AIR
+
+#: how a row trains: guide, inference network, estimator; ``published`` is the design of Pyro's tutorial
+ROWS: dict[str, tuple[str, str, str]] = {
+    "exact": ("enumerated-count", "residual", "exact"),
+    "rloo": ("sampled-count", "residual", "rloo"),
+    "nvil": ("sampled-count", "residual", "nvil"),
+    "reinforce": ("sampled-count", "residual", "reinforce"),
+    "sequential-nvil": ("sequential", "residual", "nvil"),
+    "published": ("sequential", "lstm", "nvil"),
+}
+#: share of images counted right that the clock stops at
+GOAL = 0.95
+#: steps at most, steps between two looks, scenes looked at, batch, learning rate and gradient norm
+STEPS, LOOK, SCENES_SEEN, BATCH, RATE, CLIP = 4000, 100, 500, 64, 1e-3, 50.0
+#: exact steps before gradients are compared, and gradients drawn of each estimator
+BEFORE, SAMPLES = 500, 60
+
+
+def air_estimators(setting: Setting) -> Outcome:
+    """``logvar/E``: log of the total gradient variance of one step at the same weights; ``seconds_to_95/E``: training
+    time until 95 % of the validation scenes are counted right (the whole run's time where that is not reached, and
+    ``reached/E`` is 0)."""
+    from pyro_models.datasets import load
+
+    splits = load("multi-digits", **setting.data_options(**SCENES))
+    device = choose_device(setting.device)
+    metrics: dict[str, list[float]] = {}
+    seconds = []
+    for seed in setting.seeds:
+        began = time.perf_counter()
+        found = {**_variances(splits.train, seed, device), **_times(splits, seed, device)}
+        for key, value in found.items():
+            metrics.setdefault(key, []).append(value)
+        seconds.append(time.perf_counter() - began)
+    notes = f"one batch of {BATCH} scenes; {STEPS} steps at most; seconds without the looks at the validation scenes"
+    return Outcome(metrics, "validation", SCENES_SEEN, seconds, notes=notes)
+
+
+air_estimators.seeds = (0, 1, 2)  # type: ignore[attr-defined]
+
+
+class Trainer:
+    """The plain loop, timed: AIR with one guide, network and estimator."""
+
+    def __init__(self, row: str, data: Data, seed: int, device: torch.device, steps: int = STEPS) -> None:
+        guide, network, estimator = ROWS[row]
+        torch.manual_seed(seed)
+        self.story = AIR(data.shape(), guide=guide, network=network).to(device)
+        self.estimator, self.steps = estimators.get(estimator)(), steps
+        self.batches = data.to(device).batches(BATCH, seed)
+        first = next(data.to(device).batches(BATCH, seed))["x"]
+        self.estimator.prepare(self.story.model, self.story.guide, first)
+        self.estimator.to(device)
+        own = {"params": list(self.estimator.parameters()), "lr": self.estimator.learning_rate}
+        groups: list[dict[str, Any]] = [{"params": list(self.story.parameters()), "lr": RATE}]
+        self.optimiser = torch.optim.Adam(groups + ([own] if own["params"] else []))
+        self.step, self.seconds = 0, 0.0
+
+    def train(self, steps: int) -> None:
+        began = time.perf_counter()
+        for _ in range(steps):
+            x = next(self.batches)["x"]
+            self.story.at(self.step / self.steps)
+            self.estimator.at(self.step / self.steps)
+            self.optimiser.zero_grad(set_to_none=True)
+            loss = self.estimator.differentiable_loss(self.story.model, self.story.guide, x) / len(x)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.story.parameters(), CLIP)
+            self.optimiser.step()
+            self.step += 1
+        self.seconds += time.perf_counter() - began
+
+
+def _times(splits: Any, seed: int, device: torch.device) -> dict[str, float]:
+    some = splits.validation.take(slice(0, SCENES_SEEN)).to(device)
+    found = {}
+    for row in ROWS:
+        trainer, right = Trainer(row, splits.train, seed, device), 0.0
+        while right < GOAL and trainer.step < STEPS:
+            trainer.train(LOOK)
+            right = float((trainer.story.count(some["x"]) == some["count"]).float().mean())
+        found[f"seconds_to_95/{row}"] = trainer.seconds
+        found[f"reached/{row}"] = float(right >= GOAL)
+        found[f"milliseconds_a_step/{row}"] = 1000 * trainer.seconds / trainer.step
+    return found
+
+
+def _variances(data: Data, seed: int, device: torch.device) -> dict[str, float]:
+    """Gradients of the inference network's parameters, at weights that 500 exact steps have led to."""
+    trainer = Trainer("exact", data, seed, device)
+    trainer.train(BEFORE)
+    story, x = trainer.story, next(trainer.batches)["x"]
+    story.guide_kind = "sampled-count"  # the same pair; estimator 'exact' enumerates it all the same
+    table = gradient_study(
+        story.model, story.guide, ("exact", "rloo", "nvil", "reinforce"), (x,), samples=SAMPLES, reference=None,
+        parameters=dict(story.attention.named_parameters()), seed=seed,
+    )  # fmt: skip
+    return {f"logvar/{name}": math.log(row["variance"]) for name, row in table.iterrows()}

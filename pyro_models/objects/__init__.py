@@ -1,0 +1,1 @@
+"""Images as a handful of objects, each with a presence, a place and a look (AIR, DAIR)."""
