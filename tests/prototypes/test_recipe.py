@@ -12,6 +12,7 @@ from evaluation import evaluate
 from evaluation.answers import Answers
 from evaluation.figures import draw
 from inference import estimators, fit, resume
+from inference.restarts import fit_best, minus_bound
 from pyro_models.datasets.data import Data
 from pyro_models.errors import ModelsError
 from pyro_models.prototypes.bank import FreePixels, Generator, spread_out
@@ -391,6 +392,23 @@ def test_every_estimator_trains_it(name, estimator):
     run = fit(name, shapes(60), estimator, story_options=options, **common)
     assert math.isfinite(run.rows[-1]["loss"])
     assert int(run.story.active.sum()) == 3
+
+
+def test_the_best_of_several_starts_is_the_one_of_the_best_bound():
+    data = shapes(60)
+    common = {"steps": 12, "batch_size": 30, "validate_every": 0, "progress": False}
+    options = {"clusters": 3, "spare": 0, "placed": False, "anneal": 1.0}
+    singles = [fit("dvae", data, seed=seed, story_options=options, **common) for seed in (6, 7, 8)]
+    bounds = [minus_bound(run, data) for run in singles]
+    by_hand = [-bound(run.story.eval(), data["x"]).item() / 60 for run in singles]
+    assert bounds == pytest.approx(by_hand, rel=1e-4)
+    assert len(set(bounds)) == 3
+    best = fit_best("dvae", data, restarts=3, seed=2, story_options=options, **common)
+    assert best.training.seed == 6 + bounds.index(min(bounds))
+    with pytest.raises(ModelsError, match="restarts is 0"):
+        fit_best("dvae", data, restarts=0)
+    with pytest.raises(ModelsError, match="leave out run_dir"):
+        fit_best("dvae", data, run_dir="somewhere")
 
 
 def test_its_metrics_and_figures_are_made():
