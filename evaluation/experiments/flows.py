@@ -20,6 +20,8 @@ from pyro_models.flows.trajectories import TrajectoryFlow
 
 #: a field counts as found above this |cos| with the true one
 FOUND = 0.99
+#: optimiser steps of the toy
+TOY_STEPS = 300
 
 
 def toy_2d(setting: Setting) -> Outcome:
@@ -35,7 +37,7 @@ def toy_2d(setting: Setting) -> Outcome:
             "flow-trajectories",
             splits,
             story_options={"restarts": restarts},
-            steps=300,
+            steps=TOY_STEPS,
             batch_size=96,
             learning_rate=2e-2,
             schedule="cosine",

@@ -1,0 +1,47 @@
+"""A step or two of every experiment of the flows, with its results file's keys."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from evaluation.experiments import flow_cost, flows
+from evaluation.reproduce import Setting
+
+MNIST = Path(os.environ.get("PYRO_MODELS_DATA", "nowhere")) / "MNIST" / "raw" / "train-images-idx3-ubyte"
+
+
+@pytest.fixture
+def setting(tmp_path):
+    return Setting([0], tmp_path, device="cpu")
+
+
+def test_toy(setting, monkeypatch):
+    monkeypatch.setattr(flows, "TOY_STEPS", 2)
+    outcome = flows.toy_2d(setting)
+    assert {"recovered_of_24", "best_by_loss_cos", "spike_f1", "speed_correlation"} < set(outcome.metrics)
+    assert outcome.metrics["recovered_of_24"][0] < 24  # two steps find nothing: the number is measured
+
+
+@pytest.mark.skipif(not MNIST.is_file(), reason="needs MNIST under $PYRO_MODELS_DATA")
+@pytest.mark.parametrize("kind", ["supervised", "weak", "sparse"])
+def test_digits(kind, setting, monkeypatch):
+    monkeypatch.setattr(flows, kind.upper(), (2, 8, 1e-3))
+    monkeypatch.setattr(flows, "MEASURED", 30)
+    monkeypatch.setattr(flows, "NETWORK", {"network": "posed", "latent": 4, "hidden": [16], "decoded": 2})
+    outcome = getattr(flows, f"{kind}_mnist")(setting)
+    expected = {"equivariance/scale", "equivariance/rotation", "equivariance/hue", "bits_per_dim"}
+    assert expected < set(outcome.metrics)
+    assert ("spike_f1" in outcome.metrics) == (kind != "supervised")
+    assert outcome.baselines["equivariance/scale: black"] > outcome.baselines["equivariance/scale: copy previous"]
+    assert "2 steps of 8 sequences" in outcome.notes
+
+
+def test_cost(setting, monkeypatch):
+    for name, value in (("FLOWS", (2,)), ("SIZES", (3,)), ("BATCH", 4), ("REPEATS", 1), ("LOOP_REPEATS", 1)):
+        monkeypatch.setattr(flow_cost, name, value)
+    outcome = flow_cost.flow_cost(setting)
+    assert set(outcome.metrics) == {"speedup/2-3", "milliseconds/2-3", "milliseconds_loop/2-3"}
+    assert all(values[0] > 0 for values in outcome.metrics.values())
