@@ -1,4 +1,5 @@
-"""Bias of an estimator on the pairs of :mod:`inference.pairs`, whose true gradients are sums written by hand."""
+"""Bias of an estimator on pairs (:mod:`inference.pairs`, :mod:`inference.hard_pairs`) whose true gradients are sums by
+hand."""
 
 from __future__ import annotations
 

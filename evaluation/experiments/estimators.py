@@ -14,7 +14,8 @@ import torch
 from evaluation.reproduce import Outcome, Setting
 from inference import estimators
 from inference.bias import FAILURE_PROBABILITY, estimate, limit
-from inference.pairs import GAUSSIAN, HARD, MATRIX, SHARED, Case
+from inference.hard_pairs import GAUSSIAN, HARD, SHARED
+from inference.pairs import MATRIX, Case
 from inference.problems import SmallPrototypes, noisy_copies
 from inference.study import clock, gradient_study
 from inference.toy import ESTIMATORS, REPLICATION_TARGET, TARGET, ToyResult, toy_experiment, toy_figure

@@ -9,7 +9,8 @@ import torch
 
 from inference import estimators
 from inference.bias import estimate, limit
-from inference.pairs import HARD, MATRIX, ONE, OPPOSITE, PLATE, SEQUENCE, Case, bound, normal
+from inference.hard_pairs import HARD, OPPOSITE
+from inference.pairs import MATRIX, ONE, PLATE, SEQUENCE, Case, bound, normal
 
 LIMIT = limit(2_000)
 
