@@ -8,7 +8,8 @@ INSTALLED := $(VENV)/.installed
 .PHONY: demo test lint tables clean
 
 demo: $(INSTALLED)
-	$(BIN)/pyro-models train mixture-vae --data digits --steps 3000 --options.hidden '[256, 128]'
+	$(BIN)/pyro-models train dvae-st --data digits --steps 1500 --learning-rate 3e-3 --schedule drop \
+		--options.channels '[16, 32]' --options.variance 0.03 --options.prior fixed
 
 test: lint
 	$(BIN)/python -m pytest -n 2 -q
