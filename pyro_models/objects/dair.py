@@ -89,7 +89,7 @@ class DAIR(ObjectStory):
         hidden: Sequence[int] = (256, 128),
         variance: float = 0.15,
         anneal: float = 5.0,
-        presence: float = 0.01,
+        presence: float = 1e-6,
         first_presence: float = 0.9,
         network: str = "residual",
         assign: str = "energy",
