@@ -21,7 +21,6 @@ import pyro
 import pyro.distributions as dist
 import torch
 from jaxtyping import Float
-from pyro import poutine
 from torch import Tensor, nn
 
 from inference import estimators as catalogue
@@ -59,7 +58,8 @@ class Toy(nn.Module):
 
     ``logits`` [repetitions, 1, K]; sites in plates ``repetitions`` (dim -2) and ``samples`` (dim -1). The model's
     distribution of z is the guide's, cut from the graph, so that log p - log q is zero and the bound is minus the
-    loss.
+    loss, summed over the samples: Adam does not mind the factor, and what an estimator learns (baselines, control
+    variates) stays in the units of one sample whatever the batch.
     """
 
     def __init__(self, target: Sequence[float], repetitions: int, batch: int = 1) -> None:
@@ -77,7 +77,6 @@ class Toy(nn.Module):
         with (
             pyro.plate("repetitions", rows.shape[0], dim=-2),
             pyro.plate("samples", rows.shape[1], dim=-1),
-            poutine.scale(scale=1 / self.batch),
         ):
             z = pyro.sample("z", dist.OneHotCategorical(logits=rows.detach()))
             pyro.factor("loss", -(z - self.target).square().mean(-1))
@@ -86,7 +85,6 @@ class Toy(nn.Module):
         with (
             pyro.plate("repetitions", rows.shape[0], dim=-2),
             pyro.plate("samples", rows.shape[1], dim=-1),
-            poutine.scale(scale=1 / self.batch),
         ):
             pyro.sample("z", dist.OneHotCategorical(logits=rows))
 
@@ -251,7 +249,7 @@ def log_variance(toy: Toy, estimator: Estimator, samples: int = VARIANCE_SAMPLES
     loss = estimator.differentiable_loss(toy.model, toy.guide, rows)
     estimator.train(was_training)
     (gradient,) = torch.autograd.grad(loss, rows)
-    steps = gradient.reshape(toy.repetitions, samples, toy.batch, -1).sum(2)
+    steps = gradient.reshape(toy.repetitions, samples, toy.batch, -1).mean(2)
     return steps.var(1).sum(-1).clamp(min=VARIANCE_FLOOR).log()
 
 

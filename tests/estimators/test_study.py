@@ -141,6 +141,16 @@ def test_repetitions_do_not_touch_each_other(name):
             torch.testing.assert_close(mine[keep], theirs[keep])
 
 
+def test_a_bigger_batch_does_not_trouble_a_learned_baseline():
+    """It stays in the units of one sample, so that its first errors do not grow with the batch and spoil Adam's memory
+    of the size of gradients."""
+    left = {
+        batch: toy_experiment(["nvil"], 10, 200, batch=batch, variance_every=0).curves["nvil"].loss[-1].mean()
+        for batch in (1, 50)
+    }
+    assert left[50] < left[1]
+
+
 def test_toys_refuse_nonsense():
     with pytest.raises(OptionError, match="repetitions=0"):
         toy_experiment(["rloo"], 0)
