@@ -71,6 +71,14 @@ REGISTRY.add(
     "pyro_models.datasets.scenes:multi_digits",
     "several digits on a canvas, with boxes; made on the spot",
 )
+REGISTRY.add(
+    "docstrings", "pyro_models.datasets.docstrings:docstrings", "docstrings of Python's library, nine packages"
+)
+REGISTRY.add("topics", "pyro_models.datasets.topics:topics", "documents of a small grammar about eight topics")
+REGISTRY.add("text:PATH", "pyro_models.datasets.text_folder:text_folder", "your documents, class folders optional")
+REGISTRY.add("solids", "pyro_models.datasets.solids:solids", "eight solids as point clouds or voxel grids")
+REGISTRY.add("modelnet:PATH", "pyro_models.datasets.models3d:modelnet", "ModelNet as published (OFF): clouds, voxels")
+REGISTRY.add("shapenet:PATH", "pyro_models.datasets.models3d:shapenet", "ShapeNet as published: clouds, voxels")
 REGISTRY.add("folder:PATH", "pyro_models.datasets.folder:folder", "your images, class folders optional")
 REGISTRY.add("npz:PATH", "pyro_models.datasets.arrays:npz", "your arrays: x, optional label, factors, mask")
 REGISTRY.add("csv:PATH", "pyro_models.datasets.arrays:csv", "your table: numeric columns, optional label column")

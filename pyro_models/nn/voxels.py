@@ -1,0 +1,72 @@
+"""Grids of voxels: convolutions in space of stride 2, as :mod:`pyro_models.nn.convolutional` for images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from pyro_models.errors import OptionError
+from pyro_models.nn.convolutional import halved
+
+
+def grid_shape(shape: Sequence[int]) -> tuple[int, int, int, int]:
+    """``(channels, depth, height, width)``, or a clear refusal."""
+    if len(shape) != 4:
+        raise OptionError(
+            f"a network for voxels reads grids of shape (channels, depth, height, width), but the data have shape "
+            f"{tuple(shape)}; choose another network."
+        )
+    return (shape[0], shape[1], shape[2], shape[3])
+
+
+class VoxelEncoder(nn.Module):
+    """Grid to vector: ``[..., channel, depth, height, width] -> [..., outputs]``; 3x3x3 stages, one hidden layer."""
+
+    def __init__(self, shape: Sequence[int], channels: Sequence[int], hidden: int, outputs: int) -> None:
+        super().__init__()
+        source, *sides = grid_shape(shape)
+        layers: list[nn.Module] = []
+        for target in channels:
+            layers += [nn.Conv3d(source, target, 3, stride=2, padding=1), nn.ReLU()]
+            source = target
+        volume = 1
+        for side in sides:
+            volume *= halved(side, len(channels))[-1]
+        self.net = nn.Sequential(
+            *layers, nn.Flatten(), nn.Linear(source * volume, hidden), nn.ReLU(), nn.Linear(hidden, outputs)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        leading = x.shape[:-4]
+        return self.net(x.reshape(-1, *x.shape[-4:])).unflatten(0, leading)
+
+
+class VoxelDecoder(nn.Module):
+    """Vector to grid, the encoder mirrored: ``[..., inputs] -> [..., channel, depth, height, width]``."""
+
+    def __init__(self, inputs: int, hidden: int, channels: Sequence[int], shape: Sequence[int]) -> None:
+        super().__init__()
+        final, *sides = grid_shape(shape)
+        stages = list(channels)
+        levels = [halved(side, len(stages))[::-1] for side in sides]
+        layers: list[nn.Module] = []
+        for level, source in enumerate(reversed(stages)):
+            target = stages[-level - 2] if level + 1 < len(stages) else final
+            # A stride-2 stage doubles 2n-1 or 2n; the output padding chooses which, so every size is reached.
+            extra = tuple(sizes[level + 1] - 2 * sizes[level] + 1 for sizes in levels)
+            layers.append(nn.ConvTranspose3d(source, target, 3, stride=2, padding=1, output_padding=extra))  # type: ignore[arg-type]  # three sides
+            layers.append(nn.ReLU())
+        start = tuple(sizes[0] for sizes in levels)
+        self.net = nn.Sequential(
+            nn.Linear(inputs, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, stages[-1] * start[0] * start[1] * start[2]),
+            nn.ReLU(),
+            nn.Unflatten(1, (stages[-1], *start)),
+            *layers[:-1],
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        leading = z.shape[:-1]
+        return self.net(z.reshape(-1, z.shape[-1])).unflatten(0, leading)
