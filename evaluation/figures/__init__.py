@@ -19,6 +19,7 @@ from pyro_models.registry import Registry
 FIGURES = Registry("figure", "pyro_models.figures")
 for _name, _target, _summary in (
     ("scenes", "scenes:scenes", "objects found: boxes in the order of attention, with reconstructions"),
+    ("object-prototypes", "scenes:object_prototypes", "prototypes of objects, with objects that each explains"),
     ("reconstructions", "images:reconstructions", "data above, their reconstructions below"),
     ("samples", "images:samples", "data dreamed up by the model"),
     ("cluster-means", "images:cluster_means", "what each cluster looks like, with its share of the data"),

@@ -6,6 +6,7 @@ Both have ``begin(x)``, which gives a state, and ``look(x, canvas, state, previo
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -14,12 +15,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pyro_models.nn import mlp
-from pyro_models.objects.window import centres
+from pyro_models.objects.window import centres, crop
 
 #: starting log-odds that there is another object: high, so that all objects get gradients from the first step
 FIRST_GO = 2.0
 #: starting standard deviations of log-scale and place
 FIRST_SCALES = (0.05, 0.1, 0.1)
+#: side of a glimpse, in expected sides of an object
+GLIMPSE = 1.5
+#: standard deviation of attention around its peak, in half sides of an object
+REACH = 0.5
 
 
 class Look(NamedTuple):
@@ -42,53 +47,74 @@ def place_head(features: int) -> nn.Linear:
 
 
 class Residual(nn.Module):
-    r"""Attends where ink is not explained yet.
+    r"""Attends where ink is not explained yet, and looks there closely.
 
-    A small convolutional network sees the image and the canvas so far; its heat map :math:`h` plus a multiple of the
-    blurred difference of the two gives attention :math:`a = \mathrm{softmax}(h)`. The next object's place is the
-    attention's centre of mass, corrected by a head on the attended features. Every step is the same function of what
-    is left to explain, so it serves any number of objects, also more than it was trained on.
+    A small convolutional network sees what is left to explain and the canvas so far, both coarsely; its heat map
+    :math:`h` plus a multiple of the blurred rest gives attention :math:`a = \mathrm{softmax}(h)` around its peak: a
+    softmax of the whole map would look half-way between two objects that are equally bright. Around the centre of
+    mass of the attention a glimpse is taken of the rest, ``GLIMPSE`` times as wide as an object is expected to be: it
+    says whether there is an object, and corrects its place. Every step is the same function of what is left to
+    explain, so it serves any number of objects, also more than it was trained on.
     """
 
-    def __init__(self, canvas: int, channels: int = 24, pooled: int = 2, sharpness: float = 40.0) -> None:
+    def __init__(
+        self, canvas: int, size: float, channels: int = 8, cells: int = 16, pixels: int = 20, sharpness: float = 40.0
+    ) -> None:
         super().__init__()
-        self.pooled = pooled
-        self.features = nn.Sequential(
-            nn.Conv2d(2, channels, 5, stride=2, padding=2), nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(),
-        )  # fmt: skip
-        self.heat = nn.Conv2d(channels, 1, 1)
+        self.pixels = pixels
+        self.heat = nn.Sequential(nn.Conv2d(2, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, 1, 3, padding=1))
+        self.reach = REACH * size / canvas
         self.sharpness = nn.Parameter(torch.tensor(sharpness))
-        self.hidden = mlp(2 * channels + 1, (64,), 64)
-        self.head = place_head(64)
-        side = -(-(canvas // pooled) // 2)
-        self.blur = max(3, side // 3 | 1)
+        self.hidden = mlp(pixels * pixels + 2, (200,), 100)
+        self.head = place_head(100)
+        side = min(cells, canvas)
         place = centres(side, torch.zeros(()))
         self.register_buffer("grid", torch.stack([place.repeat(side), place.repeat_interleave(side)], -1))
+        self.register_buffer("coarse", averages(canvas, side))
+        self.register_buffer("blur", running_averages(side, max(3, side // 3 | 1)))
+        self.register_buffer("zoom", torch.tensor(math.log(canvas / (GLIMPSE * size))))
 
     grid: Tensor
+    coarse: Tensor
+    blur: Tensor
+    zoom: Tensor
 
     def begin(self, x: Tensor) -> tuple[Tensor, ...]:
-        return ()
+        return (self.coarse @ x @ self.coarse.mT,)
 
     def look(self, x: Tensor, canvas: Tensor, state: tuple[Tensor, ...], previous: Tensor | None) -> Look:
         batch = canvas.shape[:-3]
-        seen = torch.cat([x.expand(canvas.shape), canvas], -3).flatten(0, -4)
-        seen = F.avg_pool2d(seen, self.pooled)
-        features = self.features(seen)
-        left = F.interpolate(seen[:, :1] - seen[:, 1:], features.shape[-2:], mode="area")
-        left = F.avg_pool2d(left, self.blur, stride=1, padding=self.blur // 2)
-        heat = (self.heat(features) + self.sharpness * left).flatten(1)
-        attention = heat.softmax(-1)
-        flat = features.flatten(2)
-        summary = torch.cat(
-            [(flat * attention.unsqueeze(1)).sum(-1), flat.mean(-1), heat.logsumexp(-1, keepdim=True) / 10], -1
-        )
-        out = self.head(self.hidden(summary).relu()).unflatten(0, batch)
-        centre = (attention @ self.grid).unflatten(0, batch)
-        mean = out[..., 1:4] + F.pad(centre, (1, 0))
-        return Look(out[..., 0], mean, out[..., 4:].clamp(-6, 1).exp(), ())
+        if previous is None:
+            explained = state[0].new_zeros(*batch, 1, *state[0].shape[-2:]).flatten(0, -4)
+        else:
+            explained = (self.coarse @ canvas @ self.coarse.mT).flatten(0, -4)
+        rest = state[0].expand(*batch, *state[0].shape[-3:]).flatten(0, -4) - explained
+        heat = self.heat(torch.cat([rest, explained], 1)) + self.sharpness * (self.blur @ rest @ self.blur.mT)
+        heat = heat.flatten(1)
+        peak = self.grid[heat.argmax(-1)]
+        near = (self.grid - peak.unsqueeze(1)).square().sum(-1) / (2 * self.reach**2)
+        centre = (heat - near).softmax(-1) @ self.grid
+        window = torch.cat([self.zoom.expand(len(centre), 1), centre.detach()], -1)
+        left = (x - canvas).flatten(0, -3)
+        glimpse = crop(left, window, self.pixels).flatten(1)
+        amount = torch.stack([glimpse.mean(-1), rest.mean((-1, -2, -3))], -1)
+        out = self.head(self.hidden(torch.cat([glimpse, 10 * amount], -1)).relu()).unflatten(0, batch)
+        mean = out[..., 1:4] + F.pad(centre, (1, 0)).unflatten(0, batch)
+        return Look(out[..., 0], mean, out[..., 4:].clamp(-6, 1).exp(), state)
+
+
+def averages(pixels: int, cells: int) -> Float[Tensor, "cells pixels"]:
+    """Matrix that averages a row of pixels within each of as many cells of the same width."""
+    edges = torch.arange(cells + 1) * (pixels / cells)
+    pixel = torch.arange(pixels)
+    inside = torch.minimum(edges[1:, None], pixel + 1) - torch.maximum(edges[:-1, None], pixel)
+    return inside.clamp_min(0) * (cells / pixels)
+
+
+def running_averages(cells: int, width: int) -> Float[Tensor, "cells cells"]:
+    """Matrix that averages each cell with its neighbours, ``width`` in all; beyond the edge there is nothing."""
+    cell = torch.arange(cells)
+    return ((cell[:, None] - cell).abs() <= width // 2) / width
 
 
 class Recurrent(nn.Module):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyro
 import pyro.distributions as dist
 import torch
-import torch.nn.functional as F
 from pyro import poutine
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
@@ -17,11 +16,13 @@ from torch import Tensor
 from pyro_models.errors import OptionError, unknown_name
 from pyro_models.objects.attention import Recurrent, Residual
 from pyro_models.objects.counting import count_logits, pick
+from pyro_models.objects.warm import INK
 from pyro_models.objects.window import crop, paste, tight_boxes
+from pyro_models.prototypes.noise import PixelNoise
 from pyro_models.story import Located, Story
 
-#: a pixel of an object's own picture belongs to the object above this
-INK = 0.3
+#: draws from a distribution at a site of that name
+Sample = Callable[[str, TorchDistributionMixin], Tensor]
 
 GUIDES = ("enumerated-count", "sampled-count", "sequential")
 
@@ -49,11 +50,12 @@ class ObjectStory(Story):
     """Up to T objects pasted onto a canvas. A subclass says what an object looks like:
 
     * ``look_noise``: how many standard normal numbers a look is drawn with;
-    * ``look_priors(like)``: the model's sites, by name, each with its prior;
-    * ``look_posteriors(left, where)``: the guide's, for an object in a window of what is left to explain;
+    * ``prior_look(like, sample)``: the model's sites, each by a call of ``sample(name, distribution)``;
+    * ``posterior_look(left, where, sample)``: the guide's, for an object in a window of what is left to explain;
     * ``draw_look(left, where, noise)``: the same, drawn with given noise (values with log-densities);
     * ``pictures(look)``: ``[..., patch, patch]`` in [0, 1] from the values of the sites;
-    * ``spread(look, where)``: what a look that is a distribution over pictures adds to the expected squared error.
+    * ``painted(look, where)``: the pictures, and what a look that is a distribution over pictures adds to the expected
+      squared error.
     """
 
     guides = GUIDES
@@ -94,7 +96,7 @@ class ObjectStory(Story):
         self.final_go, self.first_go = (math.log(p / (1 - p)) for p in (presence, first_presence))
         self.prior_go = self.final_go
         if network == "residual":
-            self.attention: Residual | Recurrent = Residual(self.canvas)
+            self.attention: Residual | Recurrent = Residual(self.canvas, patch if size is None else size)
         elif network == "lstm":
             self.attention = Recurrent(self.canvas, 3 + previous)
         else:
@@ -109,11 +111,11 @@ class ObjectStory(Story):
 
     # -- what a subclass says -------------------------------------------------------------------------------------
 
-    def look_priors(self, like: Tensor) -> dict[str, TorchDistributionMixin]:
-        raise NotImplementedError(f"{type(self).__name__} has no look_priors(...)")
+    def prior_look(self, like: Tensor, sample: Sample) -> dict[str, Tensor]:
+        raise NotImplementedError(f"{type(self).__name__} has no prior_look(...)")
 
-    def look_posteriors(self, left: Tensor, where: Tensor) -> dict[str, TorchDistributionMixin]:
-        raise NotImplementedError(f"{type(self).__name__} has no look_posteriors(...)")
+    def posterior_look(self, left: Tensor, where: Tensor, sample: Sample) -> dict[str, Tensor]:
+        raise NotImplementedError(f"{type(self).__name__} has no posterior_look(...)")
 
     def draw_look(self, left: Tensor, where: Tensor, noise: Tensor) -> dict[str, Drawn]:
         raise NotImplementedError(f"{type(self).__name__} has no draw_look(...)")
@@ -121,9 +123,9 @@ class ObjectStory(Story):
     def pictures(self, look: Mapping[str, Tensor]) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} has no pictures(...)")
 
-    def spread(self, look: Mapping[str, Tensor], where: Tensor) -> Tensor | None:
-        """Sum over pixels of the variance of an object's picture, ``[..., T, B]``; None where a look is one picture."""
-        return None
+    def painted(self, look: Mapping[str, Tensor], where: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Pictures, and the sum of the variances of their pixels ``[..., T, B]``: None where a look is one picture."""
+        return self.pictures(look), None
 
     # -- the generative side --------------------------------------------------------------------------------------
 
@@ -135,13 +137,13 @@ class ObjectStory(Story):
             n = pyro.sample("n", dist.Categorical(logits=self.prior_count(x)))
             with pyro.plate("steps", self.objects, dim=-2), only(self.present(n)):
                 where = pyro.sample("z_where", dist.Normal(self.prior_where, self.spread_where).to_event(1))
-                look = {name: pyro.sample(name, prior) for name, prior in self.look_priors(x).items()}
-                spread = self.spread(look, where)
+                look = self.prior_look(x, pyro.sample)
+                pictures, spread = self.painted(look, where)
                 if spread is not None:
                     pyro.factor("spread", -spread / (2 * self.scale**2))
-            layers = paste(self.pictures(look), where, self.canvas)
-            mean = pick(F.pad(layers.cumsum(-4), (0, 0) * 3 + (1, 0)), n)
-            pyro.sample("x", dist.Normal(mean.unsqueeze(-3), self.scale).to_event(3), obs=x)
+            layers = paste(pictures, where, self.canvas)
+            mean = pick(growing(layers), n)
+            pyro.sample("x", PixelNoise(mean.unsqueeze(-3), self.scale**2, rank=3), obs=x)
 
     def _model_in_a_loop(self, x: Tensor) -> None:
         with pyro.plate("data", len(x), dim=-1):
@@ -152,9 +154,9 @@ class ObjectStory(Story):
                 with only(present.bool()):
                     prior = dist.Normal(self.prior_where, self.spread_where).to_event(1)
                     where = pyro.sample(f"z_where_{t}", prior)
-                    look = {name: pyro.sample(f"{name}_{t}", p) for name, p in self.look_priors(x).items()}
+                    look = self.prior_look(x, numbered(t))
                 mean = mean + self.layer(look, where, present)
-            pyro.sample("x", dist.Normal(mean, self.scale).to_event(3), obs=x)
+            pyro.sample("x", PixelNoise(mean, self.scale**2, rank=3), obs=x)
 
     def layer(self, look: Mapping[str, Tensor], where: Tensor, present: Tensor) -> Tensor:
         """An object on a canvas of its own, ``[..., 1, side, side]``, blank where it is not present."""
@@ -200,8 +202,7 @@ class ObjectStory(Story):
                 with only(present.bool()):
                     q_where = dist.Normal(seen.mean + self.prior_where, seen.scale).to_event(1)
                     where = pyro.sample(f"z_where_{t}", q_where)
-                    posteriors = self.look_posteriors((x - canvas).squeeze(-3), where)
-                    look = {name: pyro.sample(f"{name}_{t}", q) for name, q in posteriors.items()}
+                    look = self.posterior_look((x - canvas).squeeze(-3), where, numbered(t))
                 canvas = canvas + self.layer(look, where, present)
                 state = seen.state
                 previous = side_by_side(where, *look.values()) * present.unsqueeze(-1)
@@ -265,9 +266,22 @@ class ObjectStory(Story):
         like = self.prior_where
         n = dist.Categorical(logits=self.prior_count(like)).sample((count,))
         where = dist.Normal(self.prior_where, self.spread_where).sample((self.objects, count))
-        look = {name: prior.sample((self.objects, count)) for name, prior in self.look_priors(like).items()}
+        look = self.prior_look(like, lambda name, prior: prior.expand((self.objects, count)).sample())
         layers = paste(self.pictures(look), where, self.canvas)
         return (layers * self.present(n)[..., None, None]).sum(0).unsqueeze(1)
+
+
+def growing(layers: Tensor) -> Tensor:
+    """The canvas after 0, 1, ..., T objects: ``[..., T + 1, B, side, side]`` from ``[..., T, B, side, side]``."""
+    canvases = [torch.zeros_like(layers[..., 0, :, :, :])]
+    for layer in layers.unbind(-4):
+        canvases.append(canvases[-1] + layer)
+    return torch.stack(canvases, -4)
+
+
+def numbered(step: int) -> Sample:
+    """``pyro.sample`` with the number of the step in the site's name."""
+    return lambda name, distribution: pyro.sample(f"{name}_{step}", distribution)
 
 
 def only(present: Tensor) -> Any:

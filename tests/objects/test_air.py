@@ -15,6 +15,8 @@ from inference import estimators
 from pyro_models.datasets.data import Data
 from pyro_models.errors import OptionError, UnknownName
 from pyro_models.objects.air import AIR
+from pyro_models.objects.attention import averages, running_averages
+from pyro_models.objects.base import growing
 from pyro_models.objects.counting import count_logits, pick
 from pyro_models.objects.window import crop, paste, tight_boxes
 from tests.core.cases import StoryCase
@@ -73,6 +75,41 @@ def test_pasting_and_cropping_are_grid_sample():
         grid = F.affine_grid(theta, [6, 1, *found.shape[-2:]], align_corners=False)
         expected = F.grid_sample(source.unsqueeze(1), grid, align_corners=False).squeeze(1)
         torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("pixels", "cells"), [(12, 4), (10, 4), (5, 5)])
+def test_cells_are_averages(pixels, cells):
+    """Against counting in a raster so fine that every cell's edge lies on it."""
+    image = torch.randn(pixels)
+    fine = image.repeat_interleave(cells).view(cells, pixels).mean(1)
+    torch.testing.assert_close(averages(pixels, cells) @ image, fine)
+
+
+def test_running_averages_are_pooling():
+    row = torch.rand(1, 1, 9)
+    expected = F.avg_pool1d(row, 5, stride=1, padding=2)
+    torch.testing.assert_close((running_averages(9, 5) @ row.mT).mT, expected)
+
+
+def test_the_place_follows_the_ink():
+    """An untrained look is already at the ink, and at the other ink when the first is explained."""
+    story = AIR((1, 64, 64), patch=20)
+    x = torch.zeros(1, 1, 64, 64)
+    x[..., 8:20, 40:52], x[..., 44:54, 10:22] = 1.0, 0.9
+    first = torch.zeros_like(x)
+    first[..., 8:20, 40:52] = 1.0
+    places = []
+    for canvas, previous in ((torch.zeros_like(x), None), (first, torch.zeros(1))):
+        with torch.no_grad():
+            places.append(story.attention.look(x, canvas, story.attention.begin(x), previous).mean[0, 1:])
+    assert (places[0] - torch.tensor([46 / 32 - 1, 14 / 32 - 1])).abs().max() < 0.2
+    assert (places[1] - torch.tensor([16 / 32 - 1, 49 / 32 - 1])).abs().max() < 0.2
+
+
+def test_the_growing_canvas_is_a_running_sum():
+    layers = torch.rand(2, 3, 4, 5, 5)
+    expected = F.pad(layers.cumsum(-4), (0, 0) * 3 + (1, 0))
+    torch.testing.assert_close(growing(layers), expected)
 
 
 def test_boxes_are_tight():

@@ -125,6 +125,9 @@ class Oracle(Story):
     def reconstruct(self, x):
         return x
 
+    def cluster_means(self):
+        return torch.rand(10, 1, 9, 9)
+
 
 def test_an_oracle_is_perfect_and_its_picture_is_drawn():
     data = load("multi-digits", scenes=40, held_out=40).test
@@ -134,4 +137,7 @@ def test_an_oracle_is_perfect_and_its_picture_is_drawn():
     assert {key: found["metrics"][key] for key in perfect} == pytest.approx(dict.fromkeys(perfect, 1.0))
     assert 0.2 < found["baselines"]["count_accuracy"]["always " + str(int(data["count"].mode().values))] < 0.6
     assert found["baselines"]["f1_iou50"]["one box, the whole image"] < 0.1
-    assert "scenes" in [maker.name for maker, _ in draw(Answers(story, data))]
+    drawn = {maker.name: made for maker, made in draw(Answers(story, data))}
+    assert {"scenes", "object-prototypes"} <= set(drawn)
+    used = (9 - data["classes"][data["classes"] >= 0]).unique()
+    assert len(drawn["object-prototypes"].axes) == 10 >= len(used)
