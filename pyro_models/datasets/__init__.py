@@ -72,6 +72,11 @@ REGISTRY.add(
     "several digits on a canvas, with boxes; made on the spot",
 )
 REGISTRY.add(
+    "multi-sprites",
+    "pyro_models.datasets.sprite_scenes:multi_sprites",
+    "several coloured shapes that hide parts of each other, with boxes; made on the spot",
+)
+REGISTRY.add(
     "docstrings", "pyro_models.datasets.docstrings:docstrings", "docstrings of Python's library, nine packages"
 )
 REGISTRY.add("topics", "pyro_models.datasets.topics:topics", "documents of a small grammar about eight topics")

@@ -145,26 +145,32 @@ def _scene(
     pictures: list[np.ndarray], layout: Layout, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Canvas, owner of each pixel, and ink boxes of pictures placed at random."""
-    inks = [ink_box(picture) for picture in pictures]
-    for _ in range(SCENES):
-        corners = _corners(pictures, inks, layout, random)
-        if corners is not None:
-            break
-    else:
-        raise OptionError(
-            f"{len(pictures)} objects do not fit on a canvas of {layout.canvas} pixels with overlap {layout.overlap}; "
-            f"enlarge the canvas, allow overlap, or ask for fewer."
-        )
+    inks, corners = laid_out(pictures, layout, random)
     sheet = np.zeros((layout.canvas, layout.canvas), np.float32)
     owner, darkest = np.zeros(sheet.shape, np.uint8), np.full(sheet.shape, INK, np.float32)
     for place, (picture, (left, top)) in enumerate(zip(pictures, corners, strict=True), 1):
         whole = np.zeros_like(sheet)
-        _paste(whole, picture, left, top)
+        paste_onto(whole, picture, left, top)
         sheet += whole
         owner[whole > darkest] = place
         darkest = np.maximum(darkest, whole)
     found = [[x + box[0], y + box[1], x + box[2], y + box[3]] for (x, y), box in zip(corners, inks, strict=True)]
     return sheet, owner, np.array(found, np.float32).reshape(-1, 4)
+
+
+def laid_out(
+    pictures: list[np.ndarray], layout: Layout, random: np.random.Generator
+) -> tuple[list[tuple[int, int, int, int]], list[tuple[int, int]]]:
+    """Ink boxes of the pictures, in their own pixels, and upper left corners at which they do not overlap too much."""
+    inks = [ink_box(picture) for picture in pictures]
+    for _ in range(SCENES):
+        corners = corners_of(pictures, inks, layout, random)
+        if corners is not None:
+            return inks, corners
+    raise OptionError(
+        f"{len(pictures)} objects do not fit on a canvas of {layout.canvas} pixels with overlap {layout.overlap}; "
+        f"enlarge the canvas, allow overlap, or ask for fewer."
+    )
 
 
 def ink_box(picture: np.ndarray) -> tuple[int, int, int, int]:
@@ -176,7 +182,7 @@ def ink_box(picture: np.ndarray) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _corners(
+def corners_of(
     pictures: list[np.ndarray], inks: list[tuple[int, int, int, int]], layout: Layout, random: np.random.Generator
 ) -> list[tuple[int, int]] | None:
     """Upper left corners of the pictures, each uniform among the places allowed; None when one cannot be placed."""
@@ -219,7 +225,7 @@ def _shared(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float
     return width * height / min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
 
 
-def _paste(sheet: np.ndarray, picture: np.ndarray, left: int, top: int) -> None:
+def paste_onto(sheet: np.ndarray, picture: np.ndarray, left: int, top: int) -> None:
     """Adds the part of a picture that lies on the sheet."""
     side, (height, width) = len(sheet), picture.shape
     rows, columns = slice(max(0, -top), min(height, side - top)), slice(max(0, -left), min(width, side - left))
@@ -235,7 +241,7 @@ def _strew(sheet: np.ndarray, owner: np.ndarray, picture: np.ndarray, random: np
     for _ in range(PLACINGS):
         u, v = random.integers(0, len(sheet) - PIECE + 1, 2)
         if not owner[v : v + PIECE, u : u + PIECE].any():
-            _paste(sheet, piece, int(u), int(v))
+            paste_onto(sheet, piece, int(u), int(v))
             return
 
 
