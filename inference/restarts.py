@@ -26,7 +26,7 @@ def fit_best(
         raise OptionError("fit_best keeps its runs in memory; leave out run_dir and save the run it returns.")
     first = options.pop("seed", 0) * restarts
     runs = [fit(story, data, estimator, seed=first + number, **options) for number in range(restarts)]
-    return min(runs, key=lambda run: minus_bound(run, data))
+    return min(runs, key=lambda run: minus_bound(run, data)) if restarts > 1 else runs[0]
 
 
 def minus_bound(run: Run, data: Any) -> float:

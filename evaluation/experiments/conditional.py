@@ -135,7 +135,7 @@ def _fixed_scale_floor(law: exact.Gaussian, mask: np.ndarray, beta: float = 1.0)
 
 
 #: weights of the rate at which rates are compared
-BETAS = (0.05, 0.1, 0.5, 1.0, 2.0)
+BETAS = (0.05, 0.1, 0.5, 1.0, 2.0, 4.0)
 
 
 def at_betas(
@@ -162,9 +162,9 @@ def rates(setting: Setting) -> Outcome:
     law, rows = exact.autoregressive(4), 8000
     made, seconds = at_betas(law, list(setting.seeds), BETAS)
     x = law.draw(rows, torch.Generator().manual_seed(77))
-    errors, worst, active = [], [], []
+    errors, worst, active, gaps = [], [], [], []
     for by_beta in made:
-        off, right = [], []
+        off, right, above = [], [], []
         for beta, story in by_beta.items():
             for mask, values in exact.each_mask(law):
                 if mask.all():
@@ -175,18 +175,23 @@ def rates(setting: Setting) -> Outcome:
                 expected = np.zeros(len(found))
                 expected[: len(best.rates)] = best.rates
                 off.append(np.abs(found - expected).max())
+                above.append(measured.information_point(story, x, given, beta, draws=4).loss)
+                above[-1] -= float(exact.best_code_loss(law, x, mask, beta).mean())
                 if np.abs(values / (beta / 2) - 1).min() > 0.05:
                     right.append(int((found > measured.ACTIVE_RATE).sum()) == best.active)
         errors.append(float(np.mean(off)))
         worst.append(float(np.max(off)))
         active.append(float(np.mean(right)))
+        gaps.append(above)
     notes = (
         "AR(1), 4 dimensions, correlation .8, beta " + ", ".join(map(str, BETAS)) + "; rate_error: largest error of a "
         "latent's rate (nats), mean over betas and masks, rate_error_worst: over all of them; active_exact: share of "
         "masks "
-        "with exactly the right number of active latents (rate above .01), where no variance is within 5 % of beta / 2."
+        "with exactly the right number of active latents (rate above .01), where no variance is within 5 % of beta / 2; "
+        "gap, gap_worst: distortion + beta rate above those of the best code on the same fresh data, over betas and masks."
     )
     metrics = {"rate_error": errors, "rate_error_worst": worst, "active_exact": active}
+    metrics |= {"gap": [float(np.mean(each)) for each in gaps], "gap_worst": [float(np.max(each)) for each in gaps]}
     return Outcome(metrics, "fresh", rows, [seconds] * len(made), {"rate_error: exact": 0.0, "active_exact: exact":
     1.0},
                    notes=notes)  # fmt: skip

@@ -15,7 +15,7 @@ from evaluation.answers import Answers
 from evaluation.clustering import hungarian_accuracy
 from evaluation.measure import evaluate
 from evaluation.reproduce import Outcome, Setting
-from inference import fit
+from inference.restarts import fit_best
 from pyro_models.datasets.data import Splits
 from pyro_models.prototypes.moves import merge_clusters
 
@@ -24,6 +24,8 @@ TRAIN_DATA = 10_000
 #: settings of every D-VAE and every D-VAE-ST run
 DVAE = {"steps": 2000, "batch_size": 256, "learning_rate": 1e-3, "schedule": "drop", "validate_every": 0}
 DVAE_ST = {"steps": 4000, "batch_size": 128, "learning_rate": 1e-3, "schedule": "drop", "validate_every": 0}
+#: starts of a D-VAE on three digits, the best bound of which counts: it has a second optimum, which the bound shows
+RESTARTS = 5
 #: what the tables over estimators compare: the original's six and ours
 ESTIMATORS = ("exact", "reinforce", "nvil", "rloo", "concrete", "rebar", "relax")
 #: the original's means over 10 seeds on its training data (tables 4.3 and 4.4): accuracy in percent, nll
@@ -68,13 +70,15 @@ Row = dict[str, float]
 
 
 def dvae_simplified_mnist(setting: Setting) -> Outcome:
-    return _table(setting, "dvae-simplified-mnist", "dvae", "simplified-mnist", 3, DVAE, {})
+    return _table(setting, "dvae-simplified-mnist", "dvae", "simplified-mnist", 3, DVAE, {}, restarts=RESTARTS)
 
 
 def dvae_simplified_mnist_estimators(setting: Setting) -> Outcome:
     """Every estimator in the same recipe, with an encoder to train (guide ``amortized``)."""
     options = {"guide": "amortized", "spare": 0}
-    return _table(setting, "dvae-simplified-mnist", "dvae", "simplified-mnist", 3, DVAE, options, ESTIMATORS)
+    return _table(
+        setting, "dvae-simplified-mnist", "dvae", "simplified-mnist", 3, DVAE, options, ESTIMATORS, restarts=RESTARTS
+    )
 
 
 def dvae_mnist(setting: Setting) -> Outcome:
@@ -168,13 +172,16 @@ def _table(
     training: Mapping[str, Any],
     options: Mapping[str, Any],
     estimators: Sequence[str] = (),
+    restarts: int = 1,
 ) -> Outcome:
     """``accuracy``, ``accuracy_train``, ``nll``, ``kl`` of the default estimator, then of each with ``/NAME``."""
     rows, seconds, test = [], [], 0
     for seed in setting.seeds:
         began, row = time.perf_counter(), {}
         for estimator in estimators or (None,):
-            made, splits = _fit(setting, story, data, seed, training, {"clusters": clusters, **options}, estimator)
+            made, splits = _fit(
+                setting, story, data, seed, training, {"clusters": clusters, **options}, estimator, restarts
+            )
             found = _row(made, splits)
             test = len(splits.test)
             if estimator in (None, made.default_estimator):
@@ -191,6 +198,8 @@ def _table(
         beside[f"nll: original, {name} (training data)"] = nll
     splits_of = {key: ("train", TRAIN_DATA) for key in metrics if key.startswith("accuracy_train")}
     words = f"{training['steps']} steps of {training['batch_size']}; nll in the original's scale (squared error / 0.3)."
+    if restarts > 1:
+        words += f" A seed is the best bound on validation data of {restarts} starts; seconds are those of all of them."
     return Outcome(metrics, "test", test, seconds, beside, splits_of, words)
 
 
@@ -202,11 +211,13 @@ def _fit(
     training: Mapping[str, Any],
     options: Mapping[str, Any],
     estimator: str | None = None,
+    restarts: int = 1,
 ) -> tuple[Any, Splits]:
-    run = fit(
+    run = fit_best(
         story,
         data,
         estimator,
+        restarts=restarts,
         seed=seed,
         device=setting.device,
         story_options=dict(options),

@@ -169,3 +169,13 @@ def test_fewer_latents_code_the_largest_directions():
     best = exact.water_filling([0.6, 4.0, 2.0], 1.0, latents=2)
     assert best.rates == pytest.approx([0.5 * math.log(8), 0.5 * math.log(4), 0.0])
     assert best.distortions == pytest.approx([0.5, 0.5, 0.6])
+
+
+@pytest.mark.parametrize("beta", [0.1, 1.0, 4.0])
+def test_the_best_code_loses_on_average_what_water_filling_says(beta):
+    law = exact.autoregressive(4)
+    x = law.draw(200_000, torch.Generator().manual_seed(1))
+    for mask, values in exact.each_mask(law):
+        losses = exact.best_code_loss(law, x, mask, beta)
+        expected = 0.0 if mask.all() else exact.water_filling(values, beta).loss
+        assert losses.mean() == pytest.approx(expected, abs=5 * losses.std() / len(x) ** 0.5 + 1e-12)
