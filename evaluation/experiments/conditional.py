@@ -187,8 +187,10 @@ def rates(setting: Setting) -> Outcome:
         "AR(1), 4 dimensions, correlation .8, beta " + ", ".join(map(str, BETAS)) + "; rate_error: largest error of a "
         "latent's rate (nats), mean over betas and masks, rate_error_worst: over all of them; active_exact: share of "
         "masks "
-        "with exactly the right number of active latents (rate above .01), where no variance is within 5 % of beta / 2; "
-        "gap, gap_worst: distortion + beta rate above those of the best code on the same fresh data, over betas and masks."
+        "with exactly the right number of active latents (rate above .01), where no variance is within 5 % of "
+        "beta / 2; "
+        "gap, gap_worst: distortion + beta rate above that of the best code on the same fresh data, over betas and "
+        "masks."
     )
     metrics = {"rate_error": errors, "rate_error_worst": worst, "active_exact": active}
     metrics |= {"gap": [float(np.mean(each)) for each in gaps], "gap_worst": [float(np.max(each)) for each in gaps]}
