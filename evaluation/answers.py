@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from evaluation.traces import with_conditions
 from pyro_models.datasets.data import Data
@@ -23,14 +23,18 @@ class Answers:
     ``answers.responsibilities``, ``answers.features`` and ``answers.reconstructions`` exist for stories with that
     capability;
     ``answers.x`` and ``answers["label"]`` are the data; ``answers.train`` the training split where it is known (feature
-    networks are trained on it). Sampling uses ``seed`` and leaves the caller's random stream alone.
+    networks are trained on it), ``answers.network`` the feature network asked for, if any. Sampling uses ``seed`` and
+    leaves the caller's random stream alone.
     """
 
-    def __init__(self, story: Story, data: Data, seed: int = 0, train: Data | None = None) -> None:
+    def __init__(
+        self, story: Story, data: Data, seed: int = 0, train: Data | None = None, network: nn.Module | None = None
+    ) -> None:
         self.story: Any = story  # its capabilities are checked by whoever asks
         self.data = data
         self.seed = seed
         self.train = train
+        self.network = network
         self.device = next((p.device for p in story.parameters()), torch.device("cpu"))
 
     def __len__(self) -> int:

@@ -163,6 +163,9 @@ def evaluate_run(
     metrics: str | list[str] | None = None,
     limit: int | None = None,
     data_root: str | None = None,
+    features: Literal["classifier", "inception", "pixels"] | None = None,
+    weights: str | None = None,
+    download: bool = False,
 ) -> None:
     """Measures a run and writes its metrics.json.
 
@@ -172,11 +175,23 @@ def evaluate_run(
         metrics: names with commas between them; all that apply when not given.
         limit: use only so many data.
         data_root: folder that holds the dataset now, if it moved.
+        features: network behind FID, KID and the like (default: a classifier of small labelled images, else pixels).
+        weights: file with the weights of Inception v3, for --features inception.
+        download: fetch these weights.
     """
     from evaluation.measure import evaluate
 
     opened = open_run(run, data_root)
-    print_metrics(evaluate(opened, split=split, metrics=listed(metrics), limit=limit), opened.name)
+    found = evaluate(
+        opened,
+        split=split,
+        metrics=listed(metrics),
+        limit=limit,
+        features=features,
+        weights=weights,
+        download=download,
+    )
+    print_metrics(found, opened.name)
 
 
 def report_run(run: str, split: Literal["train", "validation", "test"] = "test", data_root: str | None = None) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from evaluation.answers import Answers
 from evaluation.classifier import Classifier
-from evaluation.features import SMALL_SIDE, extract, feature_network, pixels
+from evaluation.features import SMALL_SIDE, Inception, Pixels, extract, feature_network, pixels
 from evaluation.frechet import frechet_distance, frechet_infinity, kernel_distance
 from evaluation.generation import density_coverage, inception_score, precision_recall
 from evaluation.metric import Score, metric
@@ -32,6 +32,9 @@ RANGES = {
     "inception_score": (1.0, np.inf),
 }
 
+#: what ends the names of distances, by the network that the features are from
+KINDS = {"classifier": Classifier, "inception": Inception, "pixels": Pixels}
+
 Scores = dict[str, float]
 
 
@@ -51,11 +54,13 @@ Scores = dict[str, float]
 def generation(answers: Answers) -> dict[str, Score]:
     """Distances between features of real and generated images, with the real-against-real floor beside each.
 
-    Features: of a small classifier trained on the training split, when its images are labelled and small, otherwise raw
-    pixels. ``frechet_...`` and ``kernel_...`` are FID and KID with these features: compare them among themselves only.
+    Features: of the network asked for (``evaluate(..., features=...)``), else of a small classifier trained on the
+    training split, when its images are labelled and small, otherwise raw pixels. ``frechet_...`` and ``kernel_...`` are
+    FID and KID with these features: compare them among themselves only.
     """
-    network = _network(answers)
-    return generation_scores(answers, network, "classifier" if isinstance(network, Classifier) else "pixels")
+    network = answers.network or _network(answers)
+    kind = next((word for word, made in KINDS.items() if isinstance(network, made)), "features")
+    return generation_scores(answers, network, kind)
 
 
 def generation_scores(answers: Answers, network: nn.Module, kind: str) -> dict[str, Score]:

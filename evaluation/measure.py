@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from evaluation.answers import Answers
+from evaluation.features import feature_network
 from evaluation.metric import METRICS, Metric
 from inference.run import Run
 from pyro_models.datasets.data import Data, Splits
@@ -24,6 +27,9 @@ def evaluate(
     metrics: Sequence[str] | None = None,
     limit: int | None = None,
     seed: int = 0,
+    features: str | nn.Module | None = None,
+    weights: str | Path | None = None,
+    download: bool = False,
 ) -> dict[str, Any]:
     """Measures a run (or a story); returns ``{"split", "n", "metrics", "sizes", "baselines", "rules", "better",
     "from", "bounds"}``.
@@ -38,6 +44,9 @@ def evaluate(
         metrics: names of registered metrics; None takes all that apply.
         limit: use only so many data.
         seed: of everything that samples.
+        features: network whose features compare real and generated images: ``classifier``, ``inception``, ``pixels``
+            or a module; None takes the classifier where images are small and labelled, else pixels.
+        weights, download: of ``inception``, see :func:`evaluation.features.inception`.
     """
     story = run.story if isinstance(run, Run) else run
     if data is None:
@@ -47,7 +56,14 @@ def evaluate(
     part = choose_split(data, split)
     if limit is not None:
         part = part.take(slice(0, limit))
-    answers = Answers(story, part, seed, data.train if isinstance(data, Splits) else None)
+    train = data.train if isinstance(data, Splits) else None
+    network = None
+    if features is not None:
+        seen = part if train is None else train
+        images = seen[story.fields[0]]
+        labels = [seen["label"]] if "label" in seen else []
+        network = feature_network(features, images, *labels, weights=weights, download=download)
+    answers = Answers(story, part, seed, train, network)
     result: dict[str, Any] = {
         "split": split if isinstance(data, Splits) else "all",
         "n": len(part),

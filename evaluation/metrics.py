@@ -26,7 +26,14 @@ HUNGARIAN = "one-to-one: each cluster is one class, Hungarian assignment on the 
 MAJORITY = "many-to-one: each cluster takes its majority class on the same split"
 
 
-@metric("clustering", needs=(Clusters,), fields=("label",), summary="accuracy, purity, NMI, ARI, usage of the clusters")
+@metric(
+    "clustering",
+    needs=(Clusters,),
+    fields=("label",),
+    summary="accuracy, purity, NMI, ARI, usage of the clusters",
+    citation="@article{vinh2010information, title={Information Theoretic Measures for Clusterings Comparison}, "
+    "author={Vinh, Nguyen Xuan and Epps, Julien and Bailey, James}, journal={JMLR}, volume={11}, year={2010}}",
+)
 def clustering(answers: Answers) -> dict[str, Score]:
     """Agreement of the most responsible cluster with the labels."""
     from sklearn.cluster import KMeans
@@ -107,7 +114,13 @@ def terms(answers: Answers) -> dict[str, Score]:
     return {name: Score(total / len(answers), {}, rule, "lower") for name, total in totals.items()}
 
 
-@metric("latents", needs=(Represents,), summary="active latent dimensions")
+@metric(
+    "latents",
+    needs=(Represents,),
+    summary="active latent dimensions",
+    citation="@inproceedings{burda2016iwae, title={Importance Weighted Autoencoders}, author={Burda, Yuri and Grosse, "
+    "Roger and Salakhutdinov, Ruslan}, booktitle={ICLR}, year={2016}}",
+)
 def latents(answers: Answers) -> dict[str, Score]:
     """How many latent dimensions the encoder uses (variance of the posterior mean above 0.01)."""
     active = int((answers.features.var(0) > likelihood.ACTIVE_VARIANCE).sum())

@@ -152,6 +152,16 @@ class TestGeneration:
         assert found["frechet_pooled"].rule.endswith("Sequential")
         assert "inception_score" not in found
 
+    def test_the_network_is_chosen(self, digits, tmp_path):
+        made = digits.train["x"]
+        assert "frechet_pixels" in self.scores(made, digits, features="pixels", limit=300)["metrics"]
+        pooled = nn.Sequential(nn.AvgPool2d(2), nn.Flatten())
+        assert "frechet_features" in self.scores(made, digits, features=pooled, limit=300)["metrics"]
+        with pytest.raises(MetricError, match="Inception v3 needs its weights"):
+            self.scores(made, digits, features="inception")
+        with pytest.raises(MetricError, match="no weights file"):
+            self.scores(made, digits, features="inception", weights=tmp_path / "missing.pth")
+
     def test_refusals(self, digits):
         with pytest.raises(MetricError, match="generates NaN or infinity"):
             self.scores(torch.full((2000, 1, 8, 8), torch.nan), digits)
