@@ -58,6 +58,7 @@ for _name, _target, _summary in (
         "D-VAE-ST on MNIST, every estimator, shortened",
     ),
     ("dvae-st-mnist-ablation", "prototypes:dvae_st_mnist_ablation", "D-VAE-ST without one ingredient, shortened"),
+    ("dvae-st-cost", "prototype_cost:dvae_st_cost", "a step of D-VAE-ST for 5 to 100 clusters"),
     ("overclustering-mnist", "prototypes:overclustering_mnist", "D-VAE-ST with more clusters than classes"),
 ):
     EXPERIMENTS.add(_name, f"evaluation.experiments.{_target}", _summary)
