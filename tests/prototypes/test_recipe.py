@@ -10,17 +10,18 @@ import torch
 
 from evaluation import evaluate
 from evaluation.answers import Answers
+from evaluation.experiments import prototype_cost
 from evaluation.figures import draw
-from inference import estimators, fit, resume
+from evaluation.reproduce import Setting
+from inference import fit, resume
 from inference.restarts import fit_best, minus_bound
-from pyro_models.datasets.data import Data
 from pyro_models.errors import ModelsError
 from pyro_models.prototypes.bank import FreePixels, Generator, spread_out
 from pyro_models.prototypes.candidates import Candidates
 from pyro_models.prototypes.dvae import DVAE
 from pyro_models.prototypes.dvae_st import DVAEST
-from pyro_models.prototypes.moves import best_split, cheapest_removals, merge_clusters, survey
 from pyro_models.prototypes.recipe import Recipe, make_recipe
+from tests.prototypes.made import TINY, bound, shapes, small
 
 #: every estimator that can handle a categorical site
 ESTIMATORS = (
@@ -36,147 +37,6 @@ ESTIMATORS = (
     "relax",
     "reweighted-wake-sleep",
 )
-TINY = {"channels": (4, 4), "features": 16}
-
-
-def shapes(count: int = 240, size: int = 8, seed: int = 0) -> Data:
-    """Crosses, bars and rings that are moved by a pixel or not."""
-    generator = torch.Generator().manual_seed(seed)
-    x, label = torch.zeros(count, 1, size, size), torch.arange(count) % 3
-    for image, kind in zip(x, label.tolist(), strict=True):
-        row, column = (int(torch.randint(1, size - 5, (), generator=generator)) for _ in range(2))
-        patch = torch.zeros(5, 5)
-        if kind == 0:
-            patch[2], patch[:, 2] = 1, 1
-        elif kind == 1:
-            patch[:, 1:3] = 1
-        else:
-            patch[:] = 1
-            patch[1:4, 1:4] = 0
-        image[0, row : row + 5, column : column + 5] = patch
-    return Data({"x": x, "label": label}, "shapes")
-
-
-# -- moves --------------------------------------------------------------------------------------------------------
-
-
-def test_the_survey_counts_what_removal_costs():
-    energies = 10 * torch.rand(50, 4)
-    found = survey(energies)
-    best = energies.min(1).values
-    for k in range(4):
-        without = energies[:, [j for j in range(4) if j != k]].min(1).values
-        assert found.removal[k].item() == pytest.approx((without - best).mean().item(), abs=1e-5)
-        mine = energies.argmin(1) == k
-        assert found.energy[k].item() == pytest.approx(best[mine].sum().item() / 50, abs=1e-5)
-    assert found.objective == pytest.approx(-(-energies).exp().sum(1).log().mean().item(), abs=1e-5)
-
-
-def test_duplicates_and_the_dead_are_removed_first():
-    """Four groups of data with a cluster each, one cluster twice and one that nobody wants."""
-    energies = torch.full((40, 6), 50.0)
-    for n in range(40):
-        energies[n, n % 4] = 1.0
-    energies[:, 4] = energies[:, 2] + 0.1  # a worse copy of 2
-    energies[:, 5] = 100.0
-    assert set(cheapest_removals(energies, keep=4)) == {4, 5}
-    gone = energies.clone()
-    gone[:, 5] = torch.inf
-    assert cheapest_removals(gone, keep=4) == [4]
-    assert cheapest_removals(energies, keep=6) == []
-
-
-def test_removals_are_greedy_and_sequential():
-    """Two copies of each other are both free to remove, but only one of them may go."""
-    energies = torch.full((30, 4), 50.0)
-    for n in range(30):
-        energies[n, n % 3] = 1.0
-    energies[:, 3] = energies[:, 0]
-    assert len({0, 3} & set(cheapest_removals(energies, keep=3))) == 1
-
-
-def test_merging_finds_the_groups_that_explain_each_other():
-    """Clusters 0 and 3, and 1 and 4 are near; 2 is alone and explains nobody."""
-    energies = torch.full((50, 5), 80.0)
-    for n in range(50):
-        k = n % 5
-        energies[n, k] = 1.0
-        if k != 2:
-            energies[n, (k + 3) % 6 if k < 2 else k - 3] = 6.0
-    groups = merge_clusters(energies, 3)
-    assert groups[0] == groups[3]
-    assert groups[1] == groups[4]
-    assert sorted(set(groups)) == [0, 1, 2]
-    assert merge_clusters(energies, 5) != merge_clusters(energies, 1) == [0] * 5
-
-
-def test_a_split_takes_from_the_cheapest_and_gives_to_the_richest():
-    energies = torch.full((40, 3), 90.0)
-    energies[:10, 0], energies[10:, 1] = 1.0, 30.0
-    energies[:10, 2] = 1.01
-    energies[0, 2] = 0.99
-    found = survey(energies)
-    refused = torch.zeros(3, 3, dtype=torch.bool)
-    assert best_split(found, refused, worth=0.25) == (2, 1)
-    refused[2, 1] = True
-    assert best_split(found, refused, worth=0.25) != (2, 1)
-    assert best_split(found, torch.ones(3, 3, dtype=torch.bool), worth=0.25) is None
-    assert best_split(survey(torch.tensor([[0.0, 99.0], [99.0, 0.0]])), refused[:2, :2], worth=0.25) is None
-
-
-def small(**options) -> DVAEST:
-    return DVAEST((1, 8, 8), clusters=3, **{"spare": 0, **TINY, **options})
-
-
-def adam(story) -> torch.optim.Optimizer:
-    """An optimiser that has made a step."""
-    optimiser = torch.optim.Adam(story.parameters())
-    estimator = estimators.get("exact")()
-    x = torch.rand(8, 1, 8, 8)
-    estimator.prepare(story.model, story.guide, x)
-    estimator.differentiable_loss(story.model, story.guide, x).backward()
-    optimiser.step()
-    return optimiser
-
-
-def test_a_split_copies_weights_and_moments():
-    story = small(guide="per-cluster")
-    optimiser = adam(story)
-    energies = torch.full((40, 3), 90.0)
-    energies[:10, 0], energies[10:, 1], energies[0, 2] = 1.0, 30.0, 0.99
-    story.split(energies, optimiser)
-    assert story.moved.tolist() == [2, 1]
-    for row in (story.head_weights, story.head_biases, story.index_head.weight, story.index_head.bias):
-        torch.testing.assert_close(row[2], row[1])
-        assert not torch.equal(row[0], row[1])
-        for name in ("exp_avg", "exp_avg_sq"):
-            torch.testing.assert_close(optimiser.state[row][name][2], optimiser.state[row][name][1])
-    images = story.prototypes().detach()
-    assert 0 < (images[2] - images[1]).abs().max() < 0.5
-
-
-@pytest.mark.parametrize("pays", [True, False])
-def test_a_move_is_judged_and_put_back_when_it_did_not_pay(pays):
-    data = shapes(60)
-    story, x = small(), data["x"]
-    optimiser = adam(story)
-    before = [row.clone() for row in story.rows()]
-    energies = torch.full((40, 3), 90.0)
-    energies[:10, 0], energies[10:, 1], energies[0, 2] = 1.0, 30.0, 0.99
-    story.split(energies, optimiser)
-    with torch.no_grad():  # what training made of the two since
-        places = x[[0, 1]] if pays else 1 - x[[0, 1]]
-        story.prototypes.pixels[[2, 1]] = places.clamp(0.03, 0.97).logit() / 4
-    after = [row.clone() for row in story.rows()]
-    story.judge(x)
-    expected = after if pays else before
-    for row, value in zip(story.rows(), expected, strict=True):
-        torch.testing.assert_close(row.detach(), value)
-    assert bool(story.refused[2, 1]) is not pays
-    assert story.moved.tolist() == [-1, -1]
-
-
-# -- schedule -----------------------------------------------------------------------------------------------------
 
 
 def test_the_recipe_ends_in_the_plain_model():
@@ -213,12 +73,6 @@ def test_annealing_a_bernoulli_tempers_it():
 
 
 # -- the bound ----------------------------------------------------------------------------------------------------
-
-
-def bound(story, x) -> torch.Tensor:
-    estimator = estimators.get("exact")(max_plate_nesting=1)
-    estimator.prepare(story.model, story.guide, x)
-    return -estimator.differentiable_loss(story.model, story.guide, x)
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
@@ -426,9 +280,6 @@ def test_its_metrics_and_figures_are_made():
     torch.testing.assert_close(pictures[:, 2], story.cluster_means()[:1].expand(38, -1, -1, -1), atol=1e-5, rtol=0)
 
 
-# -- bad input ----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32)])
 def test_images_of_all_sizes_and_colours(shape):
     story = DVAEST(shape, clusters=3, spare=0, transforms=("colour", "affine", "thin-plate"), **TINY)
@@ -437,40 +288,9 @@ def test_images_of_all_sizes_and_colours(shape):
     assert story.reconstruct(x).shape == x.shape
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: DVAE((1, 8, 8), clusters=1), "clusters is 1"),
-        (lambda: DVAEST((1, 8, 8), variance=-0.1), "variance is -0.1"),
-        (lambda: DVAEST((1, 8, 8), transforms=("affine", "affine")), "named twice"),
-        (lambda: DVAEST((1, 8, 8), transforms=()), "the story 'dvae'"),
-        (lambda: DVAEST((1, 8, 8), candidates=1), "candidates is 1"),
-        (lambda: DVAEST((64,)), "reads images of shape"),
-        (lambda: DVAEST((1, 8, 8), network="resnet"), "no network is called 'resnet'"),
-        (lambda: DVAEST((1, 8, 8), channels=(0,)), "layer sizes must be positive"),
-        (lambda: DVAE((1, 8, 8), recipe="robst"), "did you mean 'robust'"),
-        (lambda: DVAE((1, 8, 8), likelihood="poisson"), "no likelihood is called"),
-        (lambda: DVAE((1, 8, 8), prototypes="images"), "no kind of prototypes"),
-        (lambda: DVAE((1, 8, 8), anneal=0.5), "anneal is 0.5"),
-        (lambda: DVAE((1, 8, 8), spare=-1), "spare is -1"),
-        (lambda: DVAE((1, 8, 8), usage_floor=-1.0), "usage_floor is -1"),
-    ],
-)
-def test_wrong_options_are_refused(make, message):
-    with pytest.raises(ModelsError, match=message):
-        make()
-
-
-def test_data_that_do_not_fit_are_refused():
-    story = DVAE((1, 8, 8), clusters=3)
-    with pytest.raises(ModelsError, match=r"prototypes live in \[0, 1\], but data has values from"):
-        story.initialise(Data({"x": torch.randn(40, 1, 8, 8)}))
-    with pytest.raises(ModelsError, match=r"13 prototypes .* cannot start from 7 data"):
-        story.initialise(Data({"x": torch.rand(7, 1, 8, 8)}))
-
-
-def test_more_clusters_than_a_batch_can_show_is_said():
-    story = DVAE((1, 8, 8), clusters=30, spare=0)
-    story.at(0.1)
-    with pytest.warns(UserWarning, match="batches of 4 cannot show whether 30 clusters are in use"):
-        bound(story, torch.rand(4, 1, 8, 8))
+def test_costs_are_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(prototype_cost, "CLUSTERS", (10, 20))
+    monkeypatch.setattr(prototype_cost, "REPEATS", 1)
+    found = prototype_cost.dvae_st_cost(Setting([0], tmp_path)).metrics
+    assert all(value[0] > 0 for key, value in found.items() if key != "exponent")
+    assert found["epoch_seconds/K=10"][0] == pytest.approx(found["ms_step/K=10"][0] / 1000 * 60_000 / 128)
