@@ -23,7 +23,7 @@ from pyro_models.nn.convolutional import ConvolutionalEncoder
 from pyro_models.story import Represents
 
 LATENT, BATCH, RATE = 10, 64, 1e-3
-STEPS, SUPERVISED_STEPS = 1000, 600
+STEPS, SUPERVISED_STEPS = 4000, 600
 #: weight of the whole KL term, and of the total correlation alone
 BETA, TC_WEIGHT = 4.0, 6.0
 CHANNELS, HIDDEN = (16, 32), 128
