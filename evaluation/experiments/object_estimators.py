@@ -6,6 +6,7 @@ import math
 import time
 from typing import Any
 
+import pyro
 import torch
 
 from evaluation.experiments.objects import SCENES
@@ -27,16 +28,18 @@ ROWS: dict[str, tuple[str, str, str]] = {
 }
 #: share of images counted right that the clock stops at
 GOAL = 0.95
-#: steps at most, steps between two looks, scenes looked at, batch, learning rate and gradient norm
-STEPS, LOOK, SCENES_SEEN, BATCH, RATE, CLIP = 4000, 100, 500, 64, 1e-3, 50.0
+#: steps and seconds at most, whichever is first
+STEPS, SECONDS = 2500, 180.0
+#: steps between two looks, scenes looked at, batch, learning rate and gradient norm, the same for all
+LOOK, SCENES_SEEN, BATCH, RATE, CLIP = 100, 500, 64, 1e-3, 50.0
 #: exact steps before gradients are compared, and gradients drawn of each estimator
 BEFORE, SAMPLES = 500, 60
 
 
 def air_estimators(setting: Setting) -> Outcome:
-    """``logvar/E``: log of the total gradient variance of one step at the same weights; ``seconds_to_95/E``: training
-    time until 95 % of the validation scenes are counted right (the whole run's time where that is not reached, and
-    ``reached/E`` is 0)."""
+    """``logvar/E``: log of the total gradient variance of one step at the same weights; ``seconds_to_95/E``: processor
+    time of training until 95 % of the validation scenes are counted right (the whole run's where that is not reached,
+    and ``reached/E`` is 0); ``count_accuracy/E``: at the end of that time."""
     from pyro_models.datasets import load
 
     splits = load("multi-digits", **setting.data_options(**SCENES))
@@ -49,7 +52,10 @@ def air_estimators(setting: Setting) -> Outcome:
         for key, value in found.items():
             metrics.setdefault(key, []).append(value)
         seconds.append(time.perf_counter() - began)
-    notes = f"one batch of {BATCH} scenes; {STEPS} steps at most; seconds without the looks at the validation scenes"
+    notes = (
+        f"batches of {BATCH} scenes; {STEPS} steps or {SECONDS:.0f} s at most; processor seconds without the looks at "
+        "the validation scenes, which a busy machine does not lengthen as it does wall seconds"
+    )
     return Outcome(metrics, "validation", SCENES_SEEN, seconds, notes=notes)
 
 
@@ -74,18 +80,23 @@ class Trainer:
         self.step, self.seconds = 0, 0.0
 
     def train(self, steps: int) -> None:
-        began = time.perf_counter()
-        for _ in range(steps):
-            x = next(self.batches)["x"]
-            self.story.at(self.step / self.steps)
-            self.estimator.at(self.step / self.steps)
-            self.optimiser.zero_grad(set_to_none=True)
-            loss = self.estimator.differentiable_loss(self.story.model, self.story.guide, x) / len(x)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.story.parameters(), CLIP)
-            self.optimiser.step()
-            self.step += 1
-        self.seconds += time.perf_counter() - began
+        began = self.clock()
+        with pyro.validation_enabled(False):
+            for _ in range(steps):
+                x = next(self.batches)["x"]
+                self.story.at(self.step / self.steps)
+                self.estimator.at(self.step / self.steps)
+                self.optimiser.zero_grad(set_to_none=True)
+                loss = self.estimator.differentiable_loss(self.story.model, self.story.guide, x) / len(x)
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(self.story.parameters(), CLIP)
+                self.optimiser.step()
+                self.step += 1
+        self.seconds += self.clock() - began
+
+    def clock(self) -> float:
+        """Of the processor's work where it does the work, else of the wall."""
+        return time.process_time() if next(self.story.parameters()).device.type == "cpu" else time.perf_counter()
 
 
 def _times(splits: Any, seed: int, device: torch.device) -> dict[str, float]:
@@ -93,11 +104,11 @@ def _times(splits: Any, seed: int, device: torch.device) -> dict[str, float]:
     found = {}
     for row in ROWS:
         trainer, right = Trainer(row, splits.train, seed, device), 0.0
-        while right < GOAL and trainer.step < STEPS:
+        while right < GOAL and trainer.step < STEPS and trainer.seconds < SECONDS:
             trainer.train(LOOK)
             right = float((trainer.story.count(some["x"]) == some["count"]).float().mean())
         found[f"seconds_to_95/{row}"] = trainer.seconds
-        found[f"reached/{row}"] = float(right >= GOAL)
+        found[f"reached/{row}"], found[f"count_accuracy/{row}"] = float(right >= GOAL), right
         found[f"milliseconds_a_step/{row}"] = 1000 * trainer.seconds / trainer.step
     return found
 
