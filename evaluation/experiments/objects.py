@@ -13,7 +13,7 @@ SCENES: dict[str, Any] = {"source": "mnist"}
 MORE: dict[str, Any] = {**SCENES, "counts": [3], "scenes": 1, "held_out": 1000}
 
 
-#: about 4 minutes a seed on one core, half of DAIR's for learning from single pieces of ink; learning rates by the bound on validation scenes
+#: about 4 minutes a seed on one core, for DAIR half of it learning from single pieces of ink; rates by validation bound
 AIR = {"steps": 2500, "learning_rate": 2e-3}
 DAIR = {"steps": 800, "learning_rate": 1e-3}
 
