@@ -14,7 +14,7 @@ from pyro_models.nn.posterior import make_posterior
 
 __all__ = ["auto_encoder", "make_likelihood", "make_posterior", "mlp"]
 
-NETWORKS = ("mlp", "convolutional")
+NETWORKS = ("mlp", "convolutional", "fire")
 
 
 def auto_encoder(
@@ -29,7 +29,7 @@ def auto_encoder(
     [..., *shape]``.
 
     ``network``: ``mlp`` uses ``hidden`` widths (reversed in the decoder); ``convolutional`` uses ``channels`` and the
-    last of ``hidden``.
+    last of ``hidden``; ``fire`` does the same with fire modules.
     """
     if not all(size > 0 for size in (*hidden, *channels)):
         raise OptionError(f"layer sizes must be positive, got hidden={list(hidden)}, channels={list(channels)}.")
@@ -38,9 +38,10 @@ def auto_encoder(
             DenseEncoder(shape, hidden, encoder_outputs),
             DenseDecoder(decoder_inputs, list(reversed(hidden)), shape),
         )
-    if network == "convolutional":
+    if network in ("convolutional", "fire"):
+        fire = network == "fire"
         return (
-            ConvolutionalEncoder(shape, channels, hidden[-1], encoder_outputs),
-            ConvolutionalDecoder(decoder_inputs, hidden[-1], channels, shape),
+            ConvolutionalEncoder(shape, channels, hidden[-1], encoder_outputs, fire),
+            ConvolutionalDecoder(decoder_inputs, hidden[-1], channels, shape, fire),
         )
     raise unknown_name("network", network, NETWORKS)

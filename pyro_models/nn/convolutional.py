@@ -1,5 +1,7 @@
 """Convolutional networks for images of any size: two or more stride-2 stages between the image and a vector.
 
+A stage is a 3x3 convolution or, with ``fire=True``, a fire module.
+
 Leading dimensions (particles, enumeration) are folded into the batch before the convolution and unfolded after it.
 """
 
@@ -11,6 +13,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from pyro_models.errors import OptionError
+from pyro_models.nn.fire import FireDown, FireUp
 
 
 def image_shape(shape: Sequence[int]) -> tuple[int, int, int]:
@@ -32,14 +35,16 @@ def halved(size: int, times: int) -> list[int]:
 
 
 class ConvolutionalEncoder(nn.Module):
-    """Image to vector: ``[..., channel, height, width] -> [..., outputs]``; 3x3 stride-2 stages, one hidden layer."""
+    """Image to vector: ``[..., channel, height, width] -> [..., outputs]``; stride-2 stages, one hidden layer."""
 
-    def __init__(self, shape: Sequence[int], channels: Sequence[int], hidden: int, outputs: int) -> None:
+    def __init__(
+        self, shape: Sequence[int], channels: Sequence[int], hidden: int, outputs: int, fire: bool = False
+    ) -> None:
         super().__init__()
         depth, height, width = image_shape(shape)
         layers: list[nn.Module] = []
         for out in channels:
-            layers += [nn.Conv2d(depth, out, 3, stride=2, padding=1), nn.ReLU()]
+            layers += [FireDown(depth, out) if fire else nn.Conv2d(depth, out, 3, stride=2, padding=1), nn.ReLU()]
             depth = out
         area = halved(height, len(channels))[-1] * halved(width, len(channels))[-1]
         self.net = nn.Sequential(
@@ -54,7 +59,9 @@ class ConvolutionalEncoder(nn.Module):
 class ConvolutionalDecoder(nn.Module):
     """Vector to image, the encoder mirrored: ``[..., inputs] -> [..., channel, height, width]``."""
 
-    def __init__(self, inputs: int, hidden: int, channels: Sequence[int], shape: Sequence[int]) -> None:
+    def __init__(
+        self, inputs: int, hidden: int, channels: Sequence[int], shape: Sequence[int], fire: bool = False
+    ) -> None:
         super().__init__()
         depth, height, width = image_shape(shape)
         stages = list(channels)
@@ -64,7 +71,11 @@ class ConvolutionalDecoder(nn.Module):
             target = stages[-level - 2] if level + 1 < len(stages) else depth
             # A stride-2 stage doubles 2n-1 or 2n; the output padding chooses which, so every image size is reached.
             extra = (heights[level + 1] - 2 * heights[level] + 1, widths[level + 1] - 2 * widths[level] + 1)
-            layers.append(nn.ConvTranspose2d(source, target, 3, stride=2, padding=1, output_padding=extra))
+            layers.append(
+                FireUp(source, target, extra)
+                if fire
+                else nn.ConvTranspose2d(source, target, 3, stride=2, padding=1, output_padding=extra)
+            )
             layers.append(nn.ReLU())
         self.net = nn.Sequential(
             nn.Linear(inputs, hidden),
