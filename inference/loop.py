@@ -148,6 +148,7 @@ def _train(
         checkpoint.set_random_state(processes.mine(state["random"], run.path))
     else:
         processes.split_streams(settings.seed)
+    story.meet(train)
     loss_of = processes.parallel(Objective(story, estimator))
     bound = validation_bound(story, splits.validation, device) if splits.validation is not None else None
     validate_every = settings.validation_interval(steps)

@@ -33,6 +33,7 @@ STORIES.add("vae", "pyro_models.anchors.vae:VAE", "Gaussian causes; the baseline
 STORIES.add(
     "mixture-vae", "pyro_models.anchors.mixture_vae:MixtureVAE", "K Gaussian components cluster the latent space"
 )
+STORIES.add("nebula", "pyro_models.anchors.nebula:Nebula", "codes around anchors: NVC, VaDE, VampPrior and relatives")
 STORIES.add("dvae", "pyro_models.prototypes.dvae:DVAE", "K prototypes: every datum is one of them plus noise")
 STORIES.add(
     "dvae-st",

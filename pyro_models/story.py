@@ -90,6 +90,10 @@ class Story(RemembersArguments, nn.Module):
     def initialise(self, data: Any) -> None:
         """Called once before training with the training data (start values taken from data); nothing by default."""
 
+    def meet(self, data: Any) -> None:
+        """Called with the training data (on the device) before the first step of a run, and again when it is resumed:
+        for what the story looks up in them while it trains, which is no part of its state. Nothing by default."""
+
     def at(self, progress: float) -> None:
         """Called before every step with the progress in [0, 1]: the story's own annealing; nothing by default."""
 

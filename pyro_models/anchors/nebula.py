@@ -1,0 +1,463 @@
+"""The nebula: codes gather around anchors. One story whose special cases are NVC, VaDE and the VampPrior."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from jaxtyping import Float
+from pyro import poutine
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from torch import Tensor, nn
+
+from pyro_models.anchors import factors, start
+from pyro_models.anchors.mixture import AnchorMixture
+from pyro_models.anchors.moves import Moves
+from pyro_models.anchors.networks import Plan, build_pair, kind_of, suited
+from pyro_models.anchors.presets import preset_options
+from pyro_models.anchors.repulsion import REPULSIONS, AnchorPrior, published_energy, refuse_runaway
+from pyro_models.anchors.views import Views
+from pyro_models.datasets.data import Data
+from pyro_models.errors import OptionError, unknown_name
+from pyro_models.nn import make_posterior
+from pyro_models.story import Story
+
+ANCHORS = ("map", "parameters", "latent", "pseudo-inputs")
+COVARIANCES = ("diagonal", "spherical", "fixed")
+WEIGHTS = ("learned", "uniform", "tied")
+ENCODINGS = ("mixture", "enumerate-model", "enumerate-guide")
+#: weight of the KL terms while the codes spread out: enough to keep them near the origin
+FIRST_KL_WEIGHT = 1e-3
+#: posteriors start narrow, or the first codes are noise: this is added to log standard deviations
+FIRST_LOG_SCALE = -1.5
+#: starting uncertainty of latent anchors
+FIRST_ANCHOR_SCALE = 0.05
+#: log variances of anchors stay above this: a component on a single datum has no density
+SMALLEST_LOG_SCALE = -4.0
+
+
+class Nebula(Story):
+    r"""K anchors in the latent space; every code lies around one of them, every datum is decoded from its code.
+
+    .. code-block:: text
+
+        A ---------+                       A ~ p(A)                          [K, D]    repulsive, see `repulsion`
+                   |                       pi ~ Dirichlet(alpha)             [K]
+        +-- data --|-------------+         c ~ Categorical(pi)               [B]
+        |          v             |         z | c ~ N(a_c, diag s_c^2)        [B, D]
+        |  c ----> z ----> x     |         x | z ~ p(x | dec(z))             [B, *shape]
+        |                        |
+        +------------------------+         q(z | x) = N(mu(x), diag sigma(x)^2);   p(c | z) is exact
+
+    The index c has K values and is summed over. Three encodings of the same bound, equal in value and gradients:
+
+    * ``mixture`` (default): z has the mixture as its prior, no discrete site, any estimator;
+    * ``enumerate-model``: c is a site of the model alone and is enumerated there;
+    * ``enumerate-guide``: c is also in the guide, with its exact posterior :math:`q(c|z) = p(c|z)`, enumerated.
+
+    With ``hard=True`` the nearest anchor takes all (:math:`\max_c` in place of :math:`\sum_c`). With
+    ``anchors="pseudo-inputs"`` the components are :math:`q(z|u_k)` at K learned data :math:`u_k` (VampPrior).
+
+    The recipe, told by the progress of training. Until ``warm_up`` the KL terms weigh next to nothing (an
+    auto-encoder); then the anchors are placed; then the KL weight grows to 1 over ``ramp``. ``start`` says how they are
+    placed: ``codes``, a Gaussian mixture fitted to the codes with restarts; ``neighbours``, the groups of the graph of
+    nearest neighbours (see ``neighbours.py``), which the encoder learns during the warm-up and may leave later;
+    ``random``, nowhere in particular. Factors beside the bound act in training only; the bound reported is the bound.
+
+    Args:
+        shape: of one datum.
+        clusters: K; with 1 the anchor is the origin and the story is a VAE.
+        latent: D.
+        hidden, channels, network, likelihood, scale, network_options: the network pair, see ``networks.py``.
+        target_shape: of what is explained when it is not what is read; the data then need a field ``target``.
+        anchors: ``map`` (point estimate under p(A)), ``parameters`` (no prior), ``latent`` (a Gaussian guide: their
+            uncertainty), ``pseudo-inputs``.
+        covariance: of a component: ``diagonal``, ``spherical`` (one number shared by all), ``fixed`` to ``spread``.
+        spread: start, or fixed value, of the components' standard deviation.
+        weights: ``learned``, ``uniform``, or ``tied`` to the anchors' length as in the published code.
+        concentration: alpha of the Dirichlet prior on learned weights; 1 is flat.
+        repulsion: ``log-gas``, ``hinge``, ``dpp``, ``soft-core``, ``none`` or ``published`` (stops when it runs away).
+        repulsion_strength: how much log p(A) counts, as a share of the data (the prior of latent anchors counts once).
+        spacing: distance wanted between anchors; None for twice the spread of two codes at one anchor.
+        encoding: one of the above.
+        hard: the hard limit.
+        variational: False for a plain auto-encoder, whose mixture is fitted but not trained.
+        start: how anchors are placed.
+        warm_up, ramp: fractions of training.
+        guess_until: progress at which the start's groups lose their last influence (``start="neighbours"``).
+        views: what else comes from the same anchor: ``neighbours``, ``warps`` (images moved and bent), or both.
+        view_weight: nats per datum.
+        metric_weight: of self-supervised metric learning, grown to full size over ``ramp``.
+        moves: reseed dead anchors, and split and merge, each kept only if the objective gains.
+    """
+
+    citation = (
+        "@article{wang2024nebula,\n  title={Self-Supervised Latent Space Optimization With Nebula Variational "
+        "Coding},\n  author={Wang, Yida and Tan, David Joseph and Navab, Nassir and Tombari, Federico},\n"
+        "  journal={IEEE Transactions on Pattern Analysis and Machine Intelligence},\n  volume={46},\n  number={3},\n"
+        "  pages={1397--1411},\n  year={2024}\n}"
+    )
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        clusters: int = 10,
+        latent: int = 10,
+        hidden: Sequence[int] = (500, 500),
+        channels: Sequence[int] = (32, 64),
+        network: str = "dense",
+        likelihood: str | None = None,
+        scale: float | None = None,
+        network_options: dict[str, Any] | None = None,
+        target_shape: Sequence[int] | None = None,
+        anchors: str = "map",
+        covariance: str = "diagonal",
+        spread: float = 1.0,
+        weights: str = "learned",
+        concentration: float = 1.0,
+        repulsion: str = "log-gas",
+        repulsion_strength: float = 0.01,
+        spacing: float | None = None,
+        encoding: str = "mixture",
+        hard: bool = False,
+        variational: bool = True,
+        start: str = "codes",
+        warm_up: float = 0.25,
+        ramp: float = 0.25,
+        guess_until: float = 0.5,
+        views: Sequence[str] = (),
+        view_weight: float = 20.0,
+        metric_weight: float = 0.0,
+        moves: bool = True,
+    ) -> None:
+        super().__init__()
+        _check(clusters, anchors, covariance, weights, encoding, repulsion, hard, start, spread, concentration)
+        _check_recipe(warm_up, ramp, guess_until, view_weight, metric_weight, repulsion_strength)
+        self.shape = tuple(shape)
+        self.clusters, self.latent, self.anchor_kind, self.encoding = clusters, latent, anchors, encoding
+        self.covariance, self.weight_kind, self.hard, self.variational = covariance, weights, hard, variational
+        self.concentration, self.repulsion, self.repulsion_strength = concentration, repulsion, repulsion_strength
+        self.spacing = spacing if spacing is not None else 2 * spread * (2 * latent) ** 0.5
+        if not self.spacing > 0:
+            raise OptionError(f"spacing is {spacing}; the distance wanted between anchors must be positive.")
+        self.start, self.warm_up, self.ramp, self.guess_until = start, warm_up, ramp, guess_until
+        self.view_weight, self.metric_weight = view_weight, metric_weight
+        self.fields = ("x",) if target_shape is None else ("x", "target")  # type: ignore[misc]
+        self.default_estimator = "pathwise" if encoding == "mixture" else "exact"  # type: ignore[misc]
+        self.posterior = make_posterior("diagonal", latent)
+        plan = Plan(
+            self.shape,
+            self.shape if target_shape is None else tuple(target_shape),
+            self.posterior.outputs,
+            latent,
+            hidden,
+            channels,
+            likelihood,
+            scale,
+            network_options or {},
+        )
+        self.encoder, self.decoder, self.likelihood = build_pair(network, plan)
+        self.register_buffer("first", torch.tensor([0.0, FIRST_LOG_SCALE]).repeat_interleave(latent), persistent=False)
+        self._make_components(spread)
+        self.views = Views(views, self.shape)
+        self.moves = Moves(clusters) if moves and clusters > 1 and anchors != "pseudo-inputs" else None
+        #: the seed of what the start looks up in the training data (nothing else of it is worth keeping)
+        self.register_buffer("start_seed", torch.zeros((), dtype=torch.long))
+        #: data behind the anchors' own posterior, which counts once for all of them
+        self.register_buffer("data_size", torch.ones((), dtype=torch.long))
+        self.guesses: Tensor | None = None
+        self.kl_weight, self.guess_weight, self.progress = 1.0, 0.0, 1.0
+
+    first: Tensor
+    start_seed: Tensor
+    data_size: Tensor
+    likelihood: Any
+
+    @classmethod
+    def derive(cls, data: Data) -> dict[str, Any]:
+        found: dict[str, Any] = {"shape": data.shape("x"), "network": suited(data)}
+        if "target" in data:
+            found["target_shape"] = data.shape("target")
+        if kind_of(data) == "vector" and "target" not in data:
+            found["likelihood"] = "gaussian"
+        return found
+
+    @classmethod
+    def build(cls, data: Data, preset: str | None = None, **options: Any) -> Story:
+        """The story for a dataset; a ``preset`` gives the options of a published relative, which ``options``
+        override."""
+        return super().build(data, **{**(preset_options(preset) if preset is not None else {}), **options})
+
+    # -- the prior over codes -------------------------------------------------------------------------------------
+
+    def _make_components(self, spread: float) -> None:
+        kind, trained = self.anchor_kind, self.variational
+        first = self.spacing / (2 * self.latent) ** 0.5 * torch.randn(self.clusters, self.latent)
+        if kind == "pseudo-inputs":
+            self.pseudo_inputs = nn.Parameter(torch.rand(self.clusters, *self.shape))
+        elif self.clusters == 1:
+            self.register_buffer("anchors", torch.zeros(1, self.latent))
+        else:
+            self.anchors = nn.Parameter(first, requires_grad=trained)
+        if kind == "latent":
+            self.anchor_log_scales = nn.Parameter(torch.full_like(first, FIRST_ANCHOR_SCALE).log())
+        if kind != "pseudo-inputs":
+            shape = (self.clusters, self.latent) if self.covariance == "diagonal" else ()
+            log_scales = torch.full(shape, spread).log()
+            if self.covariance == "fixed":
+                self.register_buffer("log_scales", log_scales)
+            else:
+                self.log_scales = nn.Parameter(log_scales, requires_grad=trained)
+        if self.weight_kind == "learned" and self.clusters > 1:
+            self.weight_logits = nn.Parameter(torch.zeros(self.clusters), requires_grad=trained)
+
+    def log_weights(self, anchors: Tensor, scales: Tensor) -> Float[Tensor, " K"]:
+        r"""log pi. Tied weights :math:`-|a|^2 / 2(1 - s^2)` are those under which a hard mixture is the published code:
+        the KL to N(0, I) plus the squared distance to the nearest anchor."""
+        if self.weight_kind == "tied":
+            return -anchors.square().sum(-1) / (2 * (1 - scales.square()))
+        if self.weight_kind == "learned" and self.clusters > 1:
+            return self.weight_logits.log_softmax(-1)
+        return anchors.new_full((self.clusters,), self.clusters).log().neg()
+
+    def mixture(self, anchors: Tensor | None = None) -> AnchorMixture:
+        """p(z), around the given anchors or the point estimate."""
+        if self.anchor_kind == "pseudo-inputs":
+            components = self.encode(self.pseudo_inputs.clamp(0, 1)).base_dist
+            return AnchorMixture(self.log_weights(components.loc, components.scale), components.loc, components.scale)
+        anchors = self.anchors if anchors is None else anchors
+        scales = self.log_scales.clamp_min(SMALLEST_LOG_SCALE).exp()
+        return AnchorMixture(self.log_weights(anchors, scales), anchors, scales, self.hard)
+
+    # -- the story ------------------------------------------------------------------------------------------------
+
+    def model(self, x: Tensor, target: Tensor | None = None) -> None:
+        anchors = self._anchor_site(x)
+        mixture = self.mixture(anchors)
+        self._prior_factors(len(x))
+        with pyro.plate("data", len(x), dim=-1):
+            with _switched(self.variational), poutine.scale(scale=self.kl_weight):
+                if self.encoding == "mixture":
+                    z = pyro.sample("z", mixture)
+                else:
+                    c = pyro.sample("c", dist.Categorical(logits=mixture.log_weights))
+                    z = pyro.sample("z", mixture.component(c))
+            told, name = (x, "x") if target is None else (target, "target")
+            pyro.sample(name, self.likelihood(self.decoder(z)), obs=told)
+
+    def guide(self, x: Tensor, target: Tensor | None = None) -> None:
+        anchors = None
+        if self.anchor_kind == "latent":
+            with poutine.scale(scale=len(x) / int(self.data_size)):
+                q = dist.Normal(self.anchors, self.anchor_log_scales.exp()).to_event(2)
+                anchors = pyro.sample("anchors", q)
+        q = self.encode(x)
+        self._training_factors(x, q.mean, anchors)
+        with pyro.plate("data", len(x), dim=-1), poutine.scale(scale=self.kl_weight):
+            z = pyro.sample("z", q if self.variational else dist.Delta(q.mean, event_dim=1))
+            if self.encoding == "enumerate-guide":
+                pyro.sample("c", dist.Categorical(logits=self.mixture(anchors).joint(z)))
+
+    def encode(self, x: Tensor) -> TorchDistributionMixin:
+        """q(z | x)."""
+        return self.posterior(self.encoder(x) + self.first)
+
+    def _anchor_site(self, x: Tensor) -> Tensor | None:
+        if self.anchor_kind != "latent":
+            return None
+        with poutine.scale(scale=len(x) / int(self.data_size)):
+            return pyro.sample("anchors", self.anchor_prior())
+
+    def anchor_prior(self) -> AnchorPrior:
+        """p(A)."""
+        return AnchorPrior(self.repulsion, self.clusters, self.latent, self.spacing, self.log_scales)
+
+    def _prior_factors(self, size: int) -> None:
+        """Point estimates under their priors, per batch."""
+        if not self.training or not self.variational or self.clusters == 1 or self.progress < self.warm_up:
+            return
+        if self.anchor_kind == "map" and self.repulsion != "published":
+            score = self.repulsion_strength * self.anchor_prior().log_prob(self.anchors)
+            pyro.factor("anchor_prior", size * score)
+        if self.weight_kind == "learned" and self.concentration != 1:
+            score = (self.concentration - 1) * self.weight_logits.log_softmax(-1).sum()
+            pyro.factor("weight_prior", size / int(self.data_size) * score)
+
+    def _training_factors(self, x: Tensor, codes: Tensor, anchors: Tensor | None) -> None:
+        """What acts beside the bound, in the guide, where the encoder's answers are at hand (so the sign is turned)."""
+        if not self.training:
+            return
+        terms: list[Tensor] = []
+        placed = min(1.0, max(0.0, (self.progress - self.warm_up) / self.ramp)) if self.ramp else 1.0
+        mixture = self.mixture(anchors) if self.metric_weight or self.views or self.guesses is not None else None
+        if mixture is not None and self.metric_weight and placed:
+            logs = mixture.joint(codes).log_softmax(-1)
+            softening = self.latent * mixture.scales.detach().square().mean()
+            terms.append(self.metric_weight * placed * factors.metric(codes, logs, softening))
+        if mixture is not None and (self.views or self.guess_weight) and self.views.ready:
+            one, other, rows = self.views.draw(x)
+            logs = mixture.joint(self.encode(torch.cat([one, other])).mean).log_softmax(-1)
+            first, second = logs.chunk(2)
+            if self.views and (placed or self.guesses is not None):
+                terms.append(self.view_weight * factors.agreement(first, second))
+            if self.guesses is not None and rows is not None and self.guess_weight:
+                guessed = self.guesses[rows]
+                both = 0.5 * (factors.guess(first, guessed) + factors.guess(second, guessed))
+                terms.append(self.view_weight * self.guess_weight * both)
+        if self.repulsion == "published" and placed:
+            refuse_runaway(self.anchors, self.spacing)
+            terms.append(-self.repulsion_strength * published_energy(codes, self.anchors) / len(x))
+        if terms:
+            pyro.factor("training", -len(x) * torch.stack(terms).sum(), has_rsample=True)
+
+    # -- the recipe -----------------------------------------------------------------------------------------------
+
+    def at(self, progress: float) -> None:
+        self.progress = progress
+        grown = (progress - self.warm_up) / self.ramp if self.ramp else 1.0
+        self.kl_weight = 1.0 if progress >= 1 else min(1.0, max(FIRST_KL_WEIGHT, grown))
+        self.guess_weight = max(0.0, 1 - progress / self.guess_until) if self.guess_until else 0.0
+
+    @torch.no_grad()
+    def initialise(self, data: Data) -> None:
+        self.start_seed.fill_(int(torch.randint(2**31, ())))
+        self.data_size.fill_(len(data))
+        if self.anchor_kind == "pseudo-inputs":
+            self.pseudo_inputs.copy_(data.take(start.some(data, self.clusters))["x"])
+
+    def meet(self, data: Data) -> None:
+        if not self.variational:
+            return
+        wants = self.start == "neighbours"
+        self.views.meet(data, neighbours=wants)
+        if wants:
+            self.guesses = self.views.groups(self.clusters, int(self.start_seed))
+
+    def revise(self, before: float, after: float, data: Data, optimiser: torch.optim.Optimizer) -> None:
+        if not self.variational:
+            if after >= 1:
+                self._place(data)
+            return
+        if self.anchor_kind == "pseudo-inputs" or self.clusters == 1:
+            return
+        if self.warm_up and before < self.warm_up <= after:
+            self._place(data)
+        if self.moves is not None:
+            self.moves.revise(self, before, after, data, optimiser)
+
+    @torch.no_grad()
+    def _place(self, data: Data) -> None:
+        """The anchors, spreads and weights that suit the codes of the data now."""
+        if self.start == "random" or self.clusters == 1:
+            return
+        rows = start.some(data, start.CODES)
+        codes = torch.cat([self.features(batch["x"]) for batch in data.take(rows).chunks(1000)])
+        if self.guesses is not None:
+            found = start.from_groups(codes, self.guesses[rows], self.clusters)
+        else:
+            found = start.from_codes(codes, self.clusters, self.covariance != "diagonal")
+        self.take_components(found)
+
+    @torch.no_grad()
+    def take_components(self, found: start.Components) -> None:
+        """Makes these components the prior, as far as its options let it be like them."""
+        self.anchors.copy_(found.means)
+        if self.covariance == "diagonal":
+            self.log_scales.copy_(found.scales.log().clamp_min(SMALLEST_LOG_SCALE))
+        elif self.covariance == "spherical":
+            self.log_scales.copy_(found.scales.square().mean().sqrt().log())
+        if self.weight_kind == "learned":
+            self.weight_logits.copy_(found.weights.log())
+
+    def component_parameters(self) -> list[nn.Parameter]:
+        """The parameters of the prior over codes that have one row per anchor, or serve all of them."""
+        names = ("anchors", "log_scales", "weight_logits")
+        return [p for p in (getattr(self, name, None) for name in names) if isinstance(p, nn.Parameter)]
+
+    # -- answers --------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def responsibilities(self, x: Tensor, target: Tensor | None = None) -> Float[Tensor, "B K"]:
+        """p(c | z) at the posterior mean of z."""
+        return self.mixture().joint(self.encode(x).mean).softmax(-1)
+
+    @torch.no_grad()
+    def features(self, x: Tensor, target: Tensor | None = None) -> Float[Tensor, "B D"]:
+        """Posterior means."""
+        return self.encode(x).mean
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor, target: Tensor | None = None) -> Tensor:
+        """E[x | z = posterior mean]."""
+        return self.likelihood.mean(self.decoder(self.features(x)))
+
+    @torch.no_grad()
+    def generate(self, count: int) -> Tensor:
+        """E[x | z] for fresh c and z."""
+        return self.likelihood.mean(self.decoder(self.mixture().sample((count,))))
+
+    @torch.no_grad()
+    def cluster_means(self) -> Tensor:
+        """E[x | z = a_c] for every anchor."""
+        return self.likelihood.mean(self.decoder(self.mixture().anchors))
+
+
+def _switched(on: bool) -> contextlib.AbstractContextManager[Any]:
+    """Leaves sites alone, or takes their log-probability out (an auto-encoder's codes have no price)."""
+    return contextlib.nullcontext() if on else poutine.mask(mask=False)
+
+
+def _check(
+    clusters: int,
+    anchors: str,
+    covariance: str,
+    weights: str,
+    encoding: str,
+    repulsion: str,
+    hard: bool,
+    start_kind: str,
+    spread: float,
+    concentration: float,
+) -> None:
+    for kind, name, allowed in (
+        ("anchors", anchors, ANCHORS),
+        ("covariance", covariance, COVARIANCES),
+        ("weights", weights, WEIGHTS),
+        ("encoding", encoding, ENCODINGS),
+        ("repulsion", repulsion, REPULSIONS),
+        ("start", start_kind, start.STARTS),
+    ):
+        if name not in allowed:
+            raise unknown_name(kind, name, allowed)
+    if clusters < 1:
+        raise OptionError(f"clusters is {clusters}; it must be at least 1 (1 is a VAE).")
+    if hard and encoding != "mixture":
+        raise OptionError("hard=True has no index to enumerate; use encoding='mixture'.")
+    if anchors in ("latent", "pseudo-inputs") and hard:
+        raise OptionError(f"hard=True needs point anchors; anchors='{anchors}' are not.")
+    if not spread > 0 or not concentration > 0:
+        raise OptionError(f"spread and concentration must be positive, got {spread} and {concentration}.")
+    if weights == "tied" and not (covariance == "fixed" and spread < 1 and anchors != "pseudo-inputs"):
+        raise OptionError("weights='tied' needs covariance='fixed' with a spread below 1 (see log_weights).")
+    if repulsion == "published" and anchors not in ("map", "parameters"):
+        raise OptionError("repulsion='published' is an energy of point anchors; use anchors='map'.")
+
+
+def _check_recipe(
+    warm_up: float, ramp: float, guess_until: float, view_weight: float, metric_weight: float, strength: float
+) -> None:
+    if min(warm_up, ramp) < 0 or warm_up + ramp > 1:
+        raise OptionError(f"warm_up={warm_up} and ramp={ramp} are fractions of training whose sum is at most 1.")
+    if not 0 <= guess_until <= 1:
+        raise OptionError(f"guess_until is {guess_until}; it is a progress from 0 to 1.")
+    for name, value in (
+        ("view_weight", view_weight),
+        ("metric_weight", metric_weight),
+        ("repulsion_strength", strength),
+    ):
+        if value < 0:
+            raise OptionError(f"{name} is {value}; it must not be negative.")

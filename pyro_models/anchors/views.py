@@ -1,0 +1,78 @@
+"""Second views of data that belong to the same anchor: near neighbours, and images moved and bent a little."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pyro_models.anchors.neighbours import Neighbours, affinity, nearest, partition
+from pyro_models.datasets.data import Data
+from pyro_models.errors import OptionError, unknown_name
+from pyro_models.nn.spatial import SpatialTransformer
+
+VIEWS = ("neighbours", "warps")
+#: a view is one of so many nearest neighbours
+NEAR = 3
+#: what images are moved by, with the spread of the parameters: shifts of a tenth of the half width, and so on
+WARPS, SPREADS = ("affine", "thin-plate"), (0.12, 0.05)
+
+
+class Views(nn.Module):
+    """Draws pairs ``(one, other)``. Truthy when any kind of view was asked for.
+
+    The training data are only looked at: they are no part of the state, and :meth:`meet` shows them again when a run
+    is resumed.
+    """
+
+    def __init__(self, kinds: Sequence[str], shape: Sequence[int]) -> None:
+        super().__init__()
+        for kind in kinds:
+            if kind not in VIEWS:
+                raise unknown_name("view", kind, VIEWS)
+        if "warps" in kinds and len(shape) != 3:
+            raise OptionError(f"views='warps' moves images, but the data have shape {tuple(shape)}; use 'neighbours'.")
+        self.kinds = tuple(kinds)
+        self.warp = SpatialTransformer(WARPS, shape, SPREADS) if "warps" in kinds else None
+        self.data: Data | None = None
+        self.near: Neighbours | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.kinds)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "data": None, "near": None}  # type: ignore[misc]
+
+    @property
+    def ready(self) -> bool:
+        """False where pairs need training data that nobody has shown."""
+        return self.data is not None or self.kinds == ("warps",)
+
+    def meet(self, data: Data, neighbours: bool) -> None:
+        """Looks at the training data; their neighbours are found if a view or ``neighbours`` asks for them."""
+        wanted = neighbours or "neighbours" in self.kinds
+        self.data = data if wanted else None
+        self.near = nearest(data["x"]) if wanted else None
+
+    def groups(self, count: int, seed: int) -> Tensor:
+        """The training data's groups ``[N]`` in the graph of their neighbours."""
+        assert self.near is not None
+        found, _ = partition(affinity(self.near), count, seed=seed)
+        return found.to(self.near.rows.device)
+
+    def draw(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """As many pairs as the batch ``x`` has data, and their rows in the training data where they come from there."""
+        rows = None
+        one = other = x
+        if self.data is not None and self.near is not None:
+            rows = torch.randint(len(self.data), (len(x),), device=x.device)
+            one = other = self.data.batch(rows)["x"]
+            if "neighbours" in self.kinds:
+                place = torch.randint(NEAR, (len(x),), device=x.device)
+                other = self.data.batch(self.near.rows[rows, place])["x"]
+        if self.warp is not None:
+            with torch.no_grad():
+                other = self.warp(other, self.warp.prior().sample((len(x),)))
+        return one, other, rows
