@@ -59,6 +59,14 @@ for _name, _target, _summary in (
     ),
     ("dvae-st-mnist-ablation", "prototypes:dvae_st_mnist_ablation", "D-VAE-ST without one ingredient, shortened"),
     ("dvae-st-cost", "prototype_cost:dvae_st_cost", "a step of D-VAE-ST for 5 to 100 clusters"),
+    ("nebula-mnist", "anchors:nebula_mnist", "nebula on MNIST, started from the graph of neighbours; no labels"),
+    ("nebula-mnist-augmented", "anchors:nebula_mnist_augmented", "the same with moved and bent views"),
+    ("nebula-fashion-mnist", "anchors:nebula_fashion_mnist", "nebula on Fashion-MNIST"),
+    ("vade-mnist", "anchors:vade_mnist", "VaDE (preset of nebula) on MNIST"),
+    ("ae-mnist", "anchors:ae_mnist", "auto-encoder on MNIST, then a Gaussian mixture on its codes"),
+    ("nvc-published-mnist", "anchors:nvc_published_mnist", "NVC's released objective on MNIST, K = 10"),
+    ("nebula-repulsion", "anchors:nebula_repulsion", "priors over anchors and K from a random start: anchors used"),
+    ("nebula-correlation", "anchors:nebula_correlation", "correlations and active dimensions of codes by preset"),
     ("overclustering-mnist", "prototypes:overclustering_mnist", "D-VAE-ST with more clusters than classes"),
 ):
     EXPERIMENTS.add(_name, f"evaluation.experiments.{_target}", _summary)

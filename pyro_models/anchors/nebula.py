@@ -128,7 +128,7 @@ class Nebula(Story):
         start: str = "codes",
         warm_up: float = 0.25,
         ramp: float = 0.25,
-        guess_until: float = 0.5,
+        guess_until: float = 0.75,
         views: Sequence[str] = (),
         view_weight: float = 20.0,
         metric_weight: float = 0.0,
@@ -302,7 +302,7 @@ class Nebula(Story):
             one, other, rows = self.views.draw(x)
             logs = mixture.joint(self.encode(torch.cat([one, other])).mean).log_softmax(-1)
             first, second = logs.chunk(2)
-            if self.views and (placed or self.guesses is not None):
+            if self.views and placed:
                 terms.append(self.view_weight * factors.agreement(first, second))
             if self.guesses is not None and rows is not None and self.guess_weight:
                 guessed = self.guesses[rows]
