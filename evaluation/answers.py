@@ -48,6 +48,12 @@ class Answers:
         """What the story explains: its first field."""
         return self[self.story.fields[0]]
 
+    @property
+    def explained(self) -> Tensor:
+        """What reconstructions are to be like: x, or the field ``target`` of stories that read one thing and explain
+        another."""
+        return self["target"] if "target" in self.story.fields else self.x
+
     @cached_property
     def responsibilities(self) -> Tensor:
         """``[N, K]``; needs ``Clusters``."""

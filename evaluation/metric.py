@@ -38,6 +38,8 @@ METRICS.add("calibration", "evaluation.metrics:calibration", "are responsibiliti
 METRICS.add("silhouette", "evaluation.metrics:silhouette", "how well clusters are apart in the features; no labels")
 METRICS.add("generation", "evaluation.generated:generation", "FID, KID, precision, recall, density, coverage")
 METRICS.add("disentanglement", "evaluation.factors:disentanglement", "MIG, DCI, SAP, FactorVAE and eight more scores")
+METRICS.add("shape", "evaluation.shape_metrics:shape", "Chamfer distance of clouds, overlap of voxels")
+METRICS.add("words", "evaluation.shape_metrics:words", "perplexity per word, and what the code costs")
 METRICS.add("count", "evaluation.object_metrics:count", "share of images counted right")
 METRICS.add("objects", "evaluation.object_metrics:located", "boxes, pixels and classes of the objects found")
 

@@ -10,6 +10,8 @@ from evaluation import conditional, likelihood
 from evaluation.answers import Answers
 from evaluation.calibration import class_probabilities, expected_calibration_error
 from evaluation.metric import Score, metric
+from evaluation.shapes import shape_distribution
+from pyro_models.datasets.text import TextData
 from pyro_models.story import Clusters, Conditions, Reconstructs, Represents, SplitsBound
 
 #: data and particles of the importance-weighted bound: its cost is their product
@@ -40,12 +42,12 @@ def clustering(answers: Answers) -> dict[str, Score]:
 
     labels, responsibilities = answers["label"].numpy(), answers.responsibilities.numpy()
     scores = clusters.clustering_scores(labels, responsibilities)
-    some = answers.x.flatten(1)[:KMEANS_DATA].numpy()
-    guess = (
-        KMeans(responsibilities.shape[1], n_init=4, random_state=answers.seed)
-        .fit(some)
-        .predict(answers.x.flatten(1).numpy())
-    )
+    trivial = {
+        name: KMeans(responsibilities.shape[1], n_init=4, random_state=answers.seed)
+        .fit(values[:KMEANS_DATA])
+        .predict(values)
+        for name, values in trivial_features(answers).items()
+    }
     share = {"largest class": torch.bincount(answers["label"].long()).max().item() / len(answers)}
     rules = {"accuracy": HUNGARIAN, "purity": MAJORITY}
     found = {}
@@ -58,13 +60,44 @@ def clustering(answers: Answers) -> dict[str, Score]:
                 "nmi": clusters.nmi,
                 "ari": clusters.ari,
             }[key]
-            baselines = {"k-means on the raw data": float(function(labels, guess))}
+            baselines = {f"k-means on {name}": float(function(labels, guess)) for name, guess in trivial.items()}
             if key in rules:
                 baselines |= share
         usage = key.startswith("usage")
         bounds = (1.0, float(responsibilities.shape[1])) if usage else (-0.5 if key == "ari" else 0.0, 1.0)
         found[key] = Score(value, baselines, rules.get(key, ""), "neither" if usage else "higher", bounds=bounds)
     return found
+
+
+def is_cloud(x: torch.Tensor) -> bool:
+    """Points in space without an order, ``[N, P, 3]``."""
+    return x.ndim == 3 and x.shape[2] == 3 and x.is_floating_point()
+
+
+def trivial_features(answers: Answers) -> dict[str, np.ndarray]:
+    """What k-means is tried on beside a story: the raw data, or the usual descriptors where those are not comparable
+    (words: latent semantic analysis; clouds: histograms of distances)."""
+    x = answers.x
+    if is_cloud(x):
+        return {
+            "distances of points (D2)": shape_distribution(x.numpy()),
+            "distances of points, size taken out": shape_distribution(x.numpy(), scaled=True),
+        }
+    if isinstance(answers.data, TextData):
+        counts = (x if x.is_floating_point() else answers["counts"]).numpy()
+        return {"the raw data": counts, "latent semantic analysis": latent_semantics(counts, answers.seed)}
+    return {"the raw data": x.flatten(1).numpy()}
+
+
+def latent_semantics(counts: np.ndarray, seed: int, dimensions: int = 20) -> np.ndarray:
+    """Weighted counts (tf-idf) on their leading axes, brought to length one (Deerwester and others 1990)."""
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfTransformer
+    from sklearn.preprocessing import normalize
+
+    weighted = TfidfTransformer(sublinear_tf=True).fit_transform(counts)
+    axes = TruncatedSVD(min(dimensions, counts.shape[1] - 1), random_state=seed)
+    return normalize(axes.fit_transform(weighted))
 
 
 @metric(
@@ -91,8 +124,13 @@ def bound(answers: Answers) -> dict[str, Score]:
 
 @metric("reconstruction", needs=(Reconstructs,), summary="squared error of reconstructions")
 def reconstruction(answers: Answers) -> dict[str, Score]:
-    """Squared error per datum, summed over its values, beside the mean datum and the perfect answer."""
-    x = answers.x
+    """Squared error per datum, summed over its values, beside the mean datum and the perfect answer.
+
+    Nothing for words in order and for clouds, whose values cannot be compared place by place.
+    """
+    x = answers.explained
+    if not x.is_floating_point() or is_cloud(x):
+        return {}
     error = (x - answers.reconstructions).square().flatten(1).sum(1).mean()
     mean = (x - x.mean(0)).square().flatten(1).sum(1).mean()
     baselines = {"mean of the split": float(mean), "perfect": 0.0}

@@ -239,6 +239,14 @@ class Conditions(Protocol):
 
 
 @runtime_checkable
+class Completes(Protocol):
+    """Several wholes that fit what is seen: ``complete(x, draws) -> [draws, batch, *target]``, one per draw of the
+    causes."""
+
+    def complete(self, x: Tensor, draws: int) -> Tensor: ...
+
+
+@runtime_checkable
 class SplitsBound(Protocol):
     """The two halves of minus the bound for every datum: ``bound_terms(x) -> {"nll": [batch], "kl": [batch]}``."""
 

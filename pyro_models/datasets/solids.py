@@ -6,8 +6,8 @@ Each stands upright in the cube :math:`[-1, 1]^3`; it is turned about the uprigh
 smaller by a factor :math:`e^{\sigma g}`, g standard normal (cut off at two deviations, so that it stays in the cube).
 With ``rotation="any"`` it is turned in space; ``stretch`` also scales each axis by itself.
 
-For completion the field ``partial`` holds what is seen of a solid of which one half, beyond a plane through its middle
-in a random direction, is hidden.
+For completion (``partial=True``) one half of each solid, beyond a plane through its middle in a random direction, is
+hidden: ``x`` is what is seen, ``target`` the whole.
 """
 
 from __future__ import annotations
@@ -118,9 +118,9 @@ def solids(
 ) -> Data:
     """``x [N, points, 3]`` on the surface, or ``x [N, 1, side, side, side]`` (1 inside); ``label``: which solid.
 
-    ``factors [N, 2]``: logarithm of the scale, angle about the upright axis. With ``partial``, the field ``partial``:
-    half as many points, all on the visible side; or ``[N, 2, side, side, side]``: what is seen to be inside, and what
-    is seen at all.
+    ``factors [N, 2]``: logarithm of the scale, angle about the upright axis. With ``partial`` that is the
+    field ``target``, and ``x`` has half as many points, all on the visible side; or is ``[N, 2, side, side, side]``:
+    what is seen to be inside, and what is seen at all.
 
     Args:
         count: solids, each kind equally often.
@@ -191,14 +191,14 @@ def _clouds(
     drawn = torch.randint(POOL, (len(label), points), generator=generator)
     pools = torch.stack([surface(name) for name in SOLIDS])
     place = lambda p: torch.einsum("nij,npj->npi", turn, size[:, None] * p)  # noqa: E731
-    fields = {"x": place(pools[label[:, None], drawn])}
-    if hidden is not None:
-        # Of sixteen times the points that are wanted, a sixteenth lies on the visible side of any of these solids.
-        many = place(pools[label[:, None], torch.randint(POOL, (len(label), 8 * points), generator=generator)])
-        seen = torch.einsum("npi,ni->np", many, hidden) < 0
-        first = seen.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices[:, : points // 2]
-        fields["partial"] = many.gather(1, first.unsqueeze(-1).expand(-1, -1, 3))
-    return fields
+    whole = place(pools[label[:, None], drawn])
+    if hidden is None:
+        return {"x": whole}
+    # Of sixteen times the points that are wanted, a sixteenth lies on the visible side of any of these solids.
+    many = place(pools[label[:, None], torch.randint(POOL, (len(label), 8 * points), generator=generator)])
+    seen = torch.einsum("npi,ni->np", many, hidden) < 0
+    first = seen.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices[:, : points // 2]
+    return {"x": many.gather(1, first.unsqueeze(-1).expand(-1, -1, 3)), "target": whole}
 
 
 def _grids(
@@ -215,8 +215,8 @@ def _grids(
     grids = x.unflatten(1, (1, side, side, side))
     if seen is None:
         return {"x": grids}
-    visible = seen.unflatten(1, (1, side, side, side)).float()
-    return {"x": grids, "partial": torch.cat([(grids > 0) * visible, visible], 1)}
+    visible = seen.unflatten(1, (1, side, side, side)).to(torch.uint8)
+    return {"x": torch.cat([grids * visible, 255 * visible], 1), "target": grids.float() / 255}
 
 
 def voxel_centres(side: int) -> Float[Tensor, "voxels 3"]:

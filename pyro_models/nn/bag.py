@@ -20,20 +20,31 @@ SMALLEST_LENGTH = 1e-6
 class BagEncoder(nn.Module):
     r"""Counts to a vector: ``[..., V] -> [..., outputs]``.
 
-    The first layer sees :math:`w_v \log(1 + n_v)` scaled to length :math:`\sqrt V`, so that long documents do not
-    count more than short ones; the weights :math:`w_v` are learned and start at one (:func:`weigh_words` starts them
-    from how rare words are).
+    The first layer sees :math:`r_v \log(1 + n_v)` scaled to length :math:`\sqrt V`, so that long documents do not
+    count more than short ones; :math:`r_v` says how rare a word is, once the encoder has seen the data (:meth:`meet`),
+    and is one before.
     """
+
+    rarity: Tensor
 
     def __init__(self, words: int, hidden: Sequence[int], outputs: int) -> None:
         super().__init__()
-        self.log_weight = nn.Parameter(torch.zeros(words))
+        self.register_buffer("rarity", torch.ones(words))
         self.net = mlp(words, hidden, outputs)
 
     def forward(self, counts: Float[Tensor, "*batch words"]) -> Float[Tensor, "*batch outputs"]:
-        weighted = counts.log1p() * self.log_weight.exp()
-        length = weighted.norm(dim=-1, keepdim=True).clamp(min=SMALLEST_LENGTH)
-        return self.net(weighted / length * weighted.shape[-1] ** 0.5)
+        return self.net(self.look(counts) * counts.shape[-1] ** 0.5)
+
+    def look(self, counts: Float[Tensor, "*batch words"]) -> Float[Tensor, "*batch words"]:
+        """What the first layer sees, of length one: the measure in which documents are near to each other."""
+        weighted = counts.log1p() * self.rarity
+        return weighted / weighted.norm(dim=-1, keepdim=True).clamp(min=SMALLEST_LENGTH)
+
+    @torch.no_grad()
+    def meet(self, counts: Float[Tensor, "data words"]) -> None:
+        """Takes over how rare words are, as the logarithm of inverse document frequencies: rare words say more."""
+        present = (counts > 0).to(self.rarity.dtype).sum(0)
+        self.rarity.copy_(((1 + len(counts)) / (1 + present)).log() + 1)
 
 
 class WordCounts(TorchDistribution):
@@ -79,11 +90,3 @@ class Multinomial(nn.Module):
     def mean(self, output: Tensor) -> Tensor:
         """Expected counts of a document of the usual length."""
         return self.length * output.softmax(-1)
-
-
-@torch.no_grad()
-def weigh_words(encoder: BagEncoder, counts: Tensor) -> None:
-    """Starts the encoder's weights at the inverse document frequency of the words: rare words say more."""
-    frequency = (counts > 0).float().mean(0)
-    rarity = ((1 + len(counts)) / (1 + len(counts) * frequency)).log() + 1
-    encoder.log_weight.copy_(rarity.log())

@@ -17,6 +17,8 @@ from pyro_models.nn.dense import mlp
 
 #: a learned width of the density starts here (in units of the data) and never falls below the second number
 FIRST_WIDTH, SMALLEST_WIDTH = 0.1, 0.005
+#: distances of each point to so many others, and quantiles of them, describe a cloud to the graph of neighbours
+SHIFTS, QUANTILES = 8, 64
 
 
 class PointNet(nn.Module):
@@ -33,6 +35,17 @@ class PointNet(nn.Module):
     def forward(self, x: Float[Tensor, "*batch points coordinates"]) -> Float[Tensor, "*batch outputs"]:
         seen = self.each(x)
         return self.whole(torch.cat([seen.amax(-2), seen.mean(-2)], -1))
+
+    @staticmethod
+    def look(x: Float[Tensor, "*batch points coordinates"]) -> Float[Tensor, "*batch quantiles"]:
+        """The measure in which clouds are near to each other: quantiles of the distances between their points, in
+        units of the root of their mean square. It knows neither order, nor place, turn and size (Osada et al. 2002,
+        shape distributions, with another scale)."""
+        apart = [(x - x.roll(shift, -2)).norm(dim=-1) for shift in range(1, min(SHIFTS, x.shape[-2] // 2) + 1)]
+        distance = torch.cat(apart, -1)
+        distance = distance / distance.square().mean(-1, keepdim=True).sqrt().clamp(min=SMALLEST_WIDTH)
+        chosen = torch.linspace(0, distance.shape[-1] - 1, QUANTILES, device=x.device).long()
+        return distance.sort(-1).values[..., chosen]
 
 
 class SoftChamfer(TorchDistribution):

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pyro_models.errors import OptionError
 from pyro_models.nn.convolutional import halved
+
+#: root mean square distance from the centre to which grids are brought before they are compared (in half sides), and
+#: the smallest that a grid may have (a single voxel has none)
+STANDARD_SIZE, SMALLEST_SIZE = 0.5, 0.05
 
 
 def grid_shape(shape: Sequence[int]) -> tuple[int, int, int, int]:
@@ -40,6 +46,21 @@ class VoxelEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         leading = x.shape[:-4]
         return self.net(x.reshape(-1, *x.shape[-4:])).unflatten(0, leading)
+
+    @staticmethod
+    def look(x: Tensor) -> Tensor:
+        """The measure in which grids are near to each other: their first channel, moved to the middle and brought to
+        one size (the mean square distance of full voxels from their centre), ``[batch, voxels]``."""
+        grid = x[:, :1]
+        line = [torch.linspace(-1, 1, side, device=x.device, dtype=x.dtype) for side in grid.shape[2:]]
+        # grid_sample wants places as (width, height, depth)
+        places = torch.stack(torch.meshgrid(*line, indexing="ij"), -1).flip(-1)
+        weight = grid.flatten(1) / grid.flatten(1).sum(1, keepdim=True).clamp(min=1)
+        flat = places.flatten(0, 2)
+        centre = weight @ flat
+        size = ((weight @ flat.square()).sum(1) - centre.square().sum(1)).clamp(min=SMALLEST_SIZE**2).sqrt()
+        wanted = centre[:, None, None, None] + places * (size / STANDARD_SIZE)[:, None, None, None, None]
+        return functional.grid_sample(grid, wanted, align_corners=True).flatten(1)
 
 
 class VoxelDecoder(nn.Module):

@@ -18,6 +18,7 @@ ARRAY_METRICS = (
     "frechet.py",
     "generation.py",
     "flows.py",
+    "shapes.py",
     "disentanglement",
 )
 

@@ -73,13 +73,14 @@ def test_grids_and_clouds_are_of_the_same_solids():
 
 def test_what_is_hidden():
     clouds, grids = solids(60, partial=True), solids(60, form="voxels", partial=True)
-    assert clouds.shape("partial") == (128, 3)
+    assert clouds.shape("x") == (128, 3)
+    assert clouds.shape("target") == (256, 3)
     # all visible points lie on one side of some plane through the middle: a direction n with p n < 0 for all of them
-    for cloud in clouds["partial"][:16].double().numpy():
+    for cloud in clouds["x"][:16].double().numpy():
         found = linprog(np.zeros(3), A_ub=cloud, b_ub=np.full(len(cloud), -1e-3), bounds=(-1e4, 1e4))
         assert found.status == 0
-    seen, visible = grids["partial"][:, 0], grids["partial"][:, 1]
-    assert torch.equal(seen, grids["x"][:, 0] * visible)
+    seen, visible = grids["x"][:, 0], grids["x"][:, 1]
+    assert torch.equal(seen, grids["target"][:, 0] * visible)
     assert (visible.flatten(1).mean(1) - 0.5).abs().max() < 0.02
 
 

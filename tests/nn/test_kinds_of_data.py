@@ -10,7 +10,7 @@ import torch
 from scipy.stats import chisquare, multinomial
 
 from pyro_models.errors import OptionError
-from pyro_models.nn.bag import BagEncoder, Multinomial, WordCounts, weigh_words
+from pyro_models.nn.bag import BagEncoder, Multinomial, WordCounts
 from pyro_models.nn.points import Cloud, PointNet, SoftChamfer
 from pyro_models.nn.sequence import END, READERS, UNKNOWN, SequenceEncoder, Spelling, WordByWord
 from pyro_models.nn.voxels import VoxelDecoder, VoxelEncoder
@@ -48,8 +48,8 @@ def test_the_bag_encoder_sees_which_words_not_how_many():
     encoder, counts = BagEncoder(6, (8,), 3), torch.tensor([[1.0, 1, 0, 0, 0, 0], [7, 7, 0, 0, 0, 0]])
     one, seven = encoder(counts)
     torch.testing.assert_close(one, seven)
-    weigh_words(encoder, torch.tensor([[1.0, 1, 0, 0, 0, 0], [1, 0, 1, 0, 0, 0]]))
-    weight = encoder.log_weight.detach().exp()
+    encoder.meet(torch.tensor([[1.0, 1, 0, 0, 0, 0], [1, 0, 1, 0, 0, 0]]))
+    weight = encoder.rarity
     assert float(weight[0]) == pytest.approx(1)
     assert weight[0] < weight[1] < weight[3]
 
