@@ -32,6 +32,8 @@ WEIGHTS = ("learned", "uniform", "tied")
 ENCODINGS = ("mixture", "enumerate-model", "enumerate-guide")
 #: weight of the KL terms while the codes spread out: enough to keep them near the origin
 FIRST_KL_WEIGHT = 1e-3
+#: share of the newest batch in the running mean of what a code costs
+RATE_MEMORY = 0.1
 #: posteriors start narrow, or the first codes are noise: this is added to log standard deviations
 FIRST_LOG_SCALE = -1.5
 #: starting uncertainty of latent anchors
@@ -93,6 +95,8 @@ class Nebula(Story):
         view_weight: nats per datum.
         metric_weight: of self-supervised metric learning, grown to full size over ``ramp``.
         moves: reseed dead anchors, and split and merge, each kept only if the objective gains.
+        free_bits: nats per datum that the code may cost for nothing: while it costs less (a running mean over batches),
+            the KL terms weigh next to nothing. Against decoders that explain everything by themselves (sequences).
     """
 
     citation = (
@@ -133,10 +137,11 @@ class Nebula(Story):
         view_weight: float = 20.0,
         metric_weight: float = 0.0,
         moves: bool = True,
+        free_bits: float = 0.0,
     ) -> None:
         super().__init__()
         _check(clusters, anchors, covariance, weights, encoding, repulsion, hard, start, spread, concentration)
-        _check_recipe(warm_up, ramp, guess_until, view_weight, metric_weight, repulsion_strength)
+        _check_recipe(warm_up, ramp, guess_until, view_weight, metric_weight, repulsion_strength, free_bits)
         self.shape = tuple(shape)
         self.clusters, self.latent, self.anchor_kind, self.encoding = clusters, latent, anchors, encoding
         self.covariance, self.weight_kind, self.hard, self.variational = covariance, weights, hard, variational
@@ -145,7 +150,7 @@ class Nebula(Story):
         if not self.spacing > 0:
             raise OptionError(f"spacing is {spacing}; the distance wanted between anchors must be positive.")
         self.start, self.warm_up, self.ramp, self.guess_until = start, warm_up, ramp, guess_until
-        self.view_weight, self.metric_weight = view_weight, metric_weight
+        self.view_weight, self.metric_weight, self.free_bits = view_weight, metric_weight, free_bits
         self.fields = ("x",) if target_shape is None else ("x", "target")  # type: ignore[misc]
         self.default_estimator = "pathwise" if encoding == "mixture" else "exact"  # type: ignore[misc]
         self.posterior = make_posterior("diagonal", latent)
@@ -167,6 +172,8 @@ class Nebula(Story):
         self.moves = Moves(clusters) if moves and clusters > 1 and anchors != "pseudo-inputs" else None
         #: the seed of what the start looks up in the training data (nothing else of it is worth keeping)
         self.register_buffer("start_seed", torch.zeros((), dtype=torch.long))
+        #: running mean of what a code costs, in nats
+        self.register_buffer("rate", torch.zeros(()))
         #: data behind the anchors' own posterior, which counts once for all of them
         self.register_buffer("data_size", torch.ones((), dtype=torch.long))
         self.guesses: Tensor | None = None
@@ -174,6 +181,7 @@ class Nebula(Story):
 
     first: Tensor
     start_seed: Tensor
+    rate: Tensor
     data_size: Tensor
     likelihood: Any
 
@@ -182,15 +190,22 @@ class Nebula(Story):
         found: dict[str, Any] = {"shape": data.shape("x"), "network": suited(data)}
         if "target" in data:
             found["target_shape"] = data.shape("target")
-        if kind_of(data) == "vector" and "target" not in data:
+        kind = kind_of(data)
+        if kind == "vector" and "target" not in data:
             found["likelihood"] = "gaussian"
+        if kind == "tokens":
+            words = getattr(data, "words", ())
+            found["network_options"] = {"vocabulary": len(words) or int(data["x"].max()) + 1}
         return found
 
     @classmethod
     def build(cls, data: Data, preset: str | None = None, **options: Any) -> Story:
         """The story for a dataset; a ``preset`` gives the options of a published relative, which ``options``
-        override."""
-        return super().build(data, **{**(preset_options(preset) if preset is not None else {}), **options})
+        override. ``network_options`` add to those that the data decide."""
+        chosen = {**(preset_options(preset) if preset is not None else {}), **options}
+        if chosen.get("network_options"):
+            chosen["network_options"] = {**cls.derive(data).get("network_options", {}), **chosen["network_options"]}
+        return super().build(data, **chosen)
 
     # -- the prior over codes -------------------------------------------------------------------------------------
 
@@ -261,6 +276,10 @@ class Nebula(Story):
             z = pyro.sample("z", q if self.variational else dist.Delta(q.mean, event_dim=1))
             if self.encoding == "enumerate-guide":
                 pyro.sample("c", dist.Categorical(logits=self.mixture(anchors).joint(z)))
+        if self.training and self.free_bits and self.variational:
+            with torch.no_grad():
+                price = (q.log_prob(z) - self.mixture(anchors).log_prob(z)).mean()
+                self.rate.lerp_(price, RATE_MEMORY)
 
     def encode(self, x: Tensor) -> TorchDistributionMixin:
         """q(z | x)."""
@@ -320,12 +339,17 @@ class Nebula(Story):
         self.progress = progress
         grown = (progress - self.warm_up) / self.ramp if self.ramp else 1.0
         self.kl_weight = 1.0 if progress >= 1 else min(1.0, max(FIRST_KL_WEIGHT, grown))
+        if self.free_bits and progress < 1 and float(self.rate) < self.free_bits:
+            self.kl_weight = FIRST_KL_WEIGHT
         self.guess_weight = max(0.0, 1 - progress / self.guess_until) if self.guess_until else 0.0
 
     @torch.no_grad()
     def initialise(self, data: Data) -> None:
         self.start_seed.fill_(int(torch.randint(2**31, ())))
         self.data_size.fill_(len(data))
+        meet = getattr(self.encoder, "meet", None)
+        if meet is not None:
+            meet(data["x"])
         if self.anchor_kind == "pseudo-inputs":
             self.pseudo_inputs.copy_(data.take(start.some(data, self.clusters))["x"])
 
@@ -333,7 +357,7 @@ class Nebula(Story):
         if not self.variational:
             return
         wants = self.start == "neighbours"
-        self.views.meet(data, neighbours=wants)
+        self.views.meet(data, neighbours=wants, look=getattr(self.encoder, "look", None))
         if wants:
             self.guesses = self.views.groups(self.clusters, int(self.start_seed))
 
@@ -396,6 +420,11 @@ class Nebula(Story):
         return self.likelihood.mean(self.decoder(self.features(x)))
 
     @torch.no_grad()
+    def complete(self, x: Tensor, draws: int) -> Tensor:
+        """E[x | z] for draws of z from q(z | x): several wholes that fit what is seen, ``[draws, B, *target]``."""
+        return self.likelihood.mean(self.decoder(self.encode(x).sample((draws,))))
+
+    @torch.no_grad()
     def generate(self, count: int) -> Tensor:
         """E[x | z] for fresh c and z."""
         return self.likelihood.mean(self.decoder(self.mixture().sample((count,))))
@@ -448,7 +477,13 @@ def _check(
 
 
 def _check_recipe(
-    warm_up: float, ramp: float, guess_until: float, view_weight: float, metric_weight: float, strength: float
+    warm_up: float,
+    ramp: float,
+    guess_until: float,
+    view_weight: float,
+    metric_weight: float,
+    strength: float,
+    free_bits: float,
 ) -> None:
     if min(warm_up, ramp) < 0 or warm_up + ramp > 1:
         raise OptionError(f"warm_up={warm_up} and ramp={ramp} are fractions of training whose sum is at most 1.")
@@ -458,6 +493,7 @@ def _check_recipe(
         ("view_weight", view_weight),
         ("metric_weight", metric_weight),
         ("repulsion_strength", strength),
+        ("free_bits", free_bits),
     ):
         if value < 0:
             raise OptionError(f"{name} is {value}; it must not be negative.")

@@ -58,8 +58,9 @@ def nearest(x: Float[Tensor, "N ..."], count: int = GRAPH) -> Neighbours:
         raise OptionError(f"{count} neighbours of each of {len(flat)} data: choose from 1 to {len(flat) - 1}.")
     flat = flat - flat.mean(0)
     if flat.shape[1] > COMPONENTS:
-        axes = torch.linalg.eigh(flat.T @ flat).eigenvectors[:, -COMPONENTS:]
-        flat = flat @ axes
+        # in double precision: of columns that are nearly copies of each other, the single one finds no axes
+        axes = torch.linalg.eigh((flat.T @ flat).double()).eigenvectors[:, -COMPONENTS:]
+        flat = flat @ axes.to(flat)
     squared = flat.square().sum(1)
     index, distance = [], []
     room = flat.new_empty(

@@ -84,9 +84,21 @@ NETWORKS = Registry("network", "pyro_models.networks")
 NETWORKS.add("dense", "pyro_models.anchors.networks:dense", "dense layers, for vectors, images and grids")
 NETWORKS.add("convolutional", "pyro_models.anchors.networks:convolutional", "3x3 stages of stride 2, for images")
 NETWORKS.add("fire", "pyro_models.anchors.networks:fire", "squeeze-and-expand stages of stride 2, for images")
+NETWORKS.add("bag", "pyro_models.anchors.modalities:bag", "bags of words, multinomial")
+NETWORKS.add("gru", "pyro_models.anchors.modalities:gru", "sequences of words, spelled by gated recurrent units")
+NETWORKS.add("transformer", "pyro_models.anchors.modalities:transformer", "sequences, spelled by a small Transformer")
+NETWORKS.add("pointnet", "pyro_models.anchors.modalities:pointnet", "point clouds, points drawn around decoded centres")
+NETWORKS.add("voxels", "pyro_models.anchors.modalities:voxels", "voxel grids, 3x3x3 stages of stride 2")
 
 #: the network that a kind of data gets when none is named
-DEFAULTS: dict[str, str] = {"image": "dense", "vector": "dense"}
+DEFAULTS: dict[str, str] = {
+    "image": "dense",
+    "vector": "dense",
+    "counts": "bag",
+    "tokens": "gru",
+    "points": "pointnet",
+    "voxels": "voxels",
+}
 
 
 def kind_of(data: Any) -> str:

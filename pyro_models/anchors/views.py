@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,8 @@ from pyro_models.nn.spatial import SpatialTransformer
 VIEWS = ("neighbours", "warps")
 #: a view is one of so many nearest neighbours
 NEAR = 3
+#: data looked at at a time
+LOOKED_AT = 500
 #: what images are moved by, with the spread of the parameters: shifts of a tenth of the half width, and so on
 WARPS, SPREADS = ("affine", "thin-plate"), (0.12, 0.05)
 
@@ -50,11 +52,12 @@ class Views(nn.Module):
         """False where pairs need training data that nobody has shown."""
         return self.data is not None or self.kinds == ("warps",)
 
-    def meet(self, data: Data, neighbours: bool) -> None:
-        """Looks at the training data; their neighbours are found if a view or ``neighbours`` asks for them."""
+    def meet(self, data: Data, neighbours: bool, look: Callable[[Tensor], Tensor] | None = None) -> None:
+        """Looks at the training data; their neighbours are found if a view or ``neighbours`` asks for them, in what
+        ``look`` makes of the data where raw values cannot be compared (words, clouds)."""
         wanted = neighbours or "neighbours" in self.kinds
         self.data = data if wanted else None
-        self.near = nearest(data["x"]) if wanted else None
+        self.near = nearest(_seen(data, look)) if wanted else None
 
     def groups(self, count: int, seed: int) -> Tensor:
         """The training data's groups ``[N]`` in the graph of their neighbours."""
@@ -76,3 +79,9 @@ class Views(nn.Module):
             with torch.no_grad():
                 other = self.warp(other, self.warp.prior().sample((len(x),)))
         return one, other, rows
+
+
+@torch.no_grad()
+def _seen(data: Data, look: Callable[[Tensor], Tensor] | None) -> Tensor:
+    """The data as they are compared, ``[N, ...]``."""
+    return data["x"] if look is None else torch.cat([look(batch["x"]) for batch in data.chunks(LOOKED_AT)])

@@ -1,0 +1,250 @@
+"""Anchors on words, clouds and voxels: clustering without labels, and what each kind of data adds.
+
+No label is seen in training, and nothing is chosen by one. Accuracy is the one-to-one (Hungarian) one;
+``accuracy_start`` that of the groups of the neighbour graph before any network, on the training split.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from evaluation.answers import Answers
+from evaluation.clustering import hungarian_accuracy, nmi
+from evaluation.measure import evaluate
+from evaluation.reproduce import Outcome, Setting
+from evaluation.shape_metrics import lengths
+from evaluation.shapes import chamfer, overlap
+from inference import fit
+from pyro_models.datasets.data import Splits
+from pyro_models.datasets.topics import LEXICON, document, log_likelihoods
+from pyro_models.nn.sequence import READERS, Spelling
+
+#: an anchor is used if more than this share of a fair one's data choose it
+USED = 0.1
+#: completions drawn of each shape
+DRAWS = 8
+#: documents that the perfect reader of the topic corpus is tried on
+FLOOR_DOCUMENTS = 2000
+
+Options = Mapping[str, Any]
+Row = dict[str, float]
+
+TRAINING: dict[str, Any] = {"batch_size": 64, "learning_rate": 1e-3, "schedule": "cosine", "validate_every": 0}
+BAG: dict[str, Any] = {"start": "neighbours", "views": ["neighbours"], "moves": False, "hidden": [200]}
+POINTS: dict[str, Any] = {"clusters": 8, "start": "neighbours", "moves": False, "hidden": [256, 128]}
+VOXELS: dict[str, Any] = {**POINTS, "hidden": [128], "channels": [8, 16, 32]}
+#: enough points to tell the solids apart at a quarter of the cost of 256
+CLOUD: dict[str, Any] = {"points": 128}
+SEQUENCE: dict[str, Any] = {
+    "clusters": 8,
+    "start": "codes",
+    "moves": False,
+    "hidden": [128],
+    "network_options": {"width": 64, "word_dropout": 0.3},
+    "free_bits": 2.0,
+}
+TOPIC_SEQUENCES: dict[str, Any] = {"form": "sequence"}
+
+
+def nebula_docstrings(setting: Setting) -> Outcome:
+    """The nine packages of the docstrings of Python's standard library."""
+    return _table(setting, "docstrings", {}, {**BAG, "clusters": 9}, 800, ("words",))
+
+
+def nebula_topics(setting: Setting) -> Outcome:
+    """The generated corpus; the perfect reader knows its law."""
+    outcome = _table(setting, "topics", {}, {**BAG, "clusters": 8}, 600, ("words",))
+    return _beside(outcome, {"accuracy: perfect reader": perfect_reader()})
+
+
+def nebula_voxels(setting: Setting) -> Outcome:
+    """Solids on a 16-cube, turned about the upright axis, log-scale of standard deviation 0.3."""
+    return _table(setting, "solids", {"form": "voxels"}, VOXELS, 800, ("shape",), compare="ae")
+
+
+def nebula_points(setting: Setting) -> Outcome:
+    """The same solids as clouds of points."""
+    return _table(setting, "solids", CLOUD, POINTS, 800, ("shape",), compare="ae")
+
+
+def nebula_completion(setting: Setting) -> Outcome:
+    """Half of a solid seen, the whole explained: voxels (``iou``) and clouds (``chamfer``).
+
+    ``/best`` is the best of eight completions drawn from the posterior, ``/spread`` the mean distance of two of them.
+    """
+    rows, seconds, count = [], [], 0
+    beside: dict[str, float] = {}
+    for seed in setting.seeds:
+        began, row = time.perf_counter(), {}
+        for name, options, data_options, distance in (
+            ("iou", VOXELS, {"form": "voxels"}, overlap),
+            ("chamfer", POINTS, CLOUD, chamfer),
+        ):
+            # The halves have no common measure in which neighbours could be looked for.
+            chosen = {**options, "start": "codes", "latent": 16}
+            story, splits = _fit(setting, "solids", seed, {**data_options, "partial": True}, chosen, 800)
+            answers = Answers(story, splits.test)
+            count = len(splits.test)
+            measured = evaluate(story, splits.test, metrics=["shape", "clustering"])
+            row[name] = measured["metrics"][name]
+            row[f"accuracy/{name}"] = measured["metrics"]["accuracy"]
+            beside |= {f"{name}: {key}": value for key, value in measured["baselines"][name].items()}
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                with torch.no_grad():
+                    drawn = torch.cat([story.complete(x, DRAWS) for x, _ in answers.batches()], 1).cpu()
+            each = torch.stack([distance(answers.explained, one) for one in drawn])
+            row[f"{name}/best"] = float((each.amax(0) if name == "iou" else each.amin(0)).mean())
+            row[f"{name}/spread"] = float(distance(drawn[0], drawn[1]).mean())
+        rows.append(row)
+        seconds.append(time.perf_counter() - began)
+    notes = (
+        "/best: of 8 draws; /spread: overlap (or distance) of two draws. Nothing seen of one half, chosen at random."
+    )
+    return Outcome(_columns(rows), "test", count, seconds, beside, notes=notes, headline=["iou", "chamfer"])
+
+
+def nebula_sequence(setting: Setting) -> Outcome:
+    """Sentences of the topic corpus spelled word by word from a code, beside the same reader of words without one."""
+    steps = 700
+    outcome = _table(setting, "topics", TOPIC_SEQUENCES, SEQUENCE, steps, ("words", "bound"))
+    plain = [language_model(setting, seed, steps) for seed in setting.seeds]
+    metrics = {**outcome.metrics, "nll/without a code": plain}
+    headline = ["kl", "nll", "nll/without a code", "accuracy"]
+    return Outcome(metrics, "test", outcome.n, outcome.wall_seconds, outcome.baselines, outcome.splits, outcome.notes,
+                   headline)  # fmt: skip
+
+
+def language_model(setting: Setting, seed: int, steps: int) -> float:
+    """Nats per test document of the recurrent reader alone, trained as long, on the documents that `words` looks at.
+
+    It reads all words while training (no word dropout), which is what a language model does best with.
+    """
+    from evaluation.metrics import BOUND_DATA
+    from pyro_models.datasets import load
+
+    splits = load("topics", **TOPIC_SEQUENCES, **setting.data_options())
+    train, test = splits.train, splits.test.take(slice(0, BOUND_DATA))
+    torch.manual_seed(seed)
+    width = SEQUENCE["network_options"]["width"]
+    law = Spelling(READERS["gru"](len(train.words), width, 1), train.shape()[0])  # type: ignore[attr-defined]
+    optimiser = torch.optim.Adam(law.parameters(), lr=TRAINING["learning_rate"])
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    batches = train.batches(TRAINING["batch_size"], seed)
+    for _ in range(steps):
+        x = next(batches)["x"]
+        optimiser.zero_grad()
+        loss = -law(x.new_zeros(len(x), 1).float()).log_prob(x).mean()  # type: ignore[attr-defined]
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    law.eval()
+    with torch.no_grad():
+        x = test["x"]
+        found = -law(x.new_zeros(len(x), 1).float()).log_prob(x)  # type: ignore[attr-defined]
+    assert int(lengths(x).min()) > 0
+    return float(found.mean())
+
+
+def perfect_reader() -> float:
+    """Accuracy of the exact posterior of the topic corpus, on documents of its own."""
+    import random
+
+    drawn, right = random.Random(1), 0
+    for _ in range(FLOOR_DOCUMENTS):
+        topic = drawn.randrange(len(LEXICON))
+        right += int(log_likelihoods(document(topic, drawn)).argmax()) == topic
+    return right / FLOOR_DOCUMENTS
+
+
+def _table(
+    setting: Setting,
+    data: str,
+    data_options: Options,
+    options: Options,
+    steps: int,
+    extra: Sequence[str],
+    compare: str | None = None,
+) -> Outcome:
+    """``accuracy``, ``accuracy_train``, ``nmi``, ``anchors_used``, ``accuracy_start`` and the numbers of ``extra``
+    metrics; the same numbers ``/PRESET`` of a relative with the same networks."""
+    rows, seconds, test, train = [], [], 0, 0
+    beside: dict[str, float] = {}
+    sizes: dict[str, int] = {}
+    for seed in setting.seeds:
+        began = time.perf_counter()
+        story, splits = _fit(setting, data, seed, data_options, options, steps)
+        measured = evaluate(story, splits, metrics=["clustering", *extra])
+        row = _row(story, splits, measured)
+        if story.guesses is not None:
+            row["accuracy_start"] = hungarian_accuracy(splits.train["label"].numpy(), story.guesses.cpu().numpy())
+        if compare is not None:
+            names = ("clusters", "hidden", "channels", "network_options")
+            same = {key: options[key] for key in names if key in options}
+            other, _ = _fit(setting, data, seed, data_options, {"preset": compare, **same}, steps)
+            found = evaluate(other, splits, metrics=["clustering", *extra])["metrics"]
+            row |= {f"{key}/{compare}": found[key] for key in ("accuracy", "iou", "chamfer") if key in found}
+        rows.append(row)
+        for key in ("accuracy", "nmi", "iou", "chamfer", "perplexity"):
+            named = measured["baselines"].get(key, {})
+            beside |= {f"{key}: {name}": value for name, value in named.items() if name != "perfect"}
+        sizes, test, train = measured["sizes"], len(splits.test), len(splits.train)
+        seconds.append(time.perf_counter() - began)
+    places = {key: ("test", n) for key, n in sizes.items()}
+    places |= {key: ("train", train) for key in rows[0] if key in ("accuracy_train", "accuracy_start")}
+    words = f"{steps} steps of {TRAINING['batch_size']}."
+    return Outcome(_columns(rows), "test", test, seconds, beside, places, words)
+
+
+def _row(story: Any, splits: Splits, measured: Mapping[str, Any]) -> Row:
+    wanted = ("accuracy", "nmi", "iou", "chamfer", "perplexity", "nll", "kl", "elbo", "iwae_100")
+    row = {key: measured["metrics"][key] for key in wanted if key in measured["metrics"]}
+    chosen = Answers(story, splits.test).responsibilities.argmax(1)
+    share = torch.bincount(chosen, minlength=story.clusters) / len(chosen)
+    row["anchors_used"] = float((share > USED / story.clusters).sum())
+    train = Answers(story, splits.train)
+    known = train.responsibilities.argmax(1).numpy()
+    row["accuracy_train"] = hungarian_accuracy(train["label"].numpy(), known)
+    row["nmi_train"] = nmi(train["label"].numpy(), known)
+    return row
+
+
+def _fit(
+    setting: Setting, data: str, seed: int, data_options: Options, options: Options, steps: int
+) -> tuple[Any, Splits]:
+    run = fit(
+        "nebula",
+        data,
+        seed=seed,
+        device=setting.device,
+        story_options=dict(options),
+        data_options=setting.data_options(**data_options),
+        steps=steps,
+        **TRAINING,
+    )
+    return run.story, run.data()
+
+
+def _beside(outcome: Outcome, more: Mapping[str, float]) -> Outcome:
+    from dataclasses import replace
+
+    return replace(outcome, baselines={**outcome.baselines, **more})
+
+
+def _columns(rows: Sequence[Row]) -> dict[str, list[float]]:
+    return {key: [row[key] for row in rows] for key in rows[0]}
+
+
+for _experiment in (
+    nebula_docstrings,
+    nebula_topics,
+    nebula_voxels,
+    nebula_points,
+    nebula_completion,
+    nebula_sequence,
+):
+    _experiment.seeds = (0, 1, 2)  # type: ignore[attr-defined]
