@@ -22,6 +22,9 @@ from pyro_models.nn import auto_encoder, mlp
 from pyro_models.nn.posterior import LOG_SCALE_RANGE
 from pyro_models.story import Story
 
+#: weight of the KL term at the start of a warm-up
+FIRST_KL_WEIGHT = 0.01
+
 
 class HiddenPixels(TorchDistribution):
     """Bernoulli pixels of which some are given: those are copied, the others drawn, the ``scored`` ones scored.
@@ -69,7 +72,8 @@ class ImageCVAE(Story):
         +------------------------------------+   q(z | x, m, y) = N(mu', diag sigma'^2)
 
     Prior, guide and decoder are networks; the decoder reads the code, features of (x_o, m), and y. Given pixels are
-    copied and never scored.
+    copied and never scored. A decoder that is told much about x_o soon explains the hidden pixels on average and never
+    asks the code: ``features=0`` and ``warm_up`` are against that.
 
     Args:
         shape: of an image, ``(channels, height, width)``.
@@ -78,9 +82,11 @@ class ImageCVAE(Story):
         hidden: widths of the dense layers.
         channels: of the stride-2 stages when ``network="convolutional"``.
         network: ``convolutional`` or ``mlp``.
-        features: length of the vector that tells the decoder what is given.
+        features: length of the vector that tells the decoder what is given; 0: the code alone says everything, as
+            published.
         masks: law of the given pixels: ``quadrants``, ``halves``, ``rectangles``, ``images`` (a mixture), ``nothing``.
         beta: weight of the KL term.
+        warm_up: fraction of training in which that weight grows from nearly nothing.
     """
 
     citation = (
@@ -100,13 +106,19 @@ class ImageCVAE(Story):
         features: int = 128,
         masks: str = "quadrants",
         beta: float = 1.0,
+        warm_up: float = 0.0,
     ) -> None:
         super().__init__()
         if len(shape) != 3:
             raise OptionError(f"ImageCVAE reads images, not data of shape {tuple(shape)}; use the story 'cvae'.")
-        for name, number in (("latent", latent), ("features", features), ("beta", beta)):
+        for name, number in (("latent", latent), ("beta", beta)):
             if not number > 0:
                 raise OptionError(f"{name} is {number}; it must be positive.")
+        if features < 0:
+            raise OptionError(f"features is {features}; it is a length, 0 or more.")
+        if not 0 <= warm_up <= 1:
+            raise OptionError(f"warm_up is {warm_up}; it is a fraction of training, from 0 to 1.")
+        self.warm_up, self.kl_weight = warm_up, 1.0
         self.shape, self.latent, self.beta, self.conditions = tuple(shape), latent, beta, conditions
         self.pixel_law, self.masks = mask_law(masks, shape), masks
         if conditions:
@@ -120,6 +132,9 @@ class ImageCVAE(Story):
         self.guide_head = mlp(2 * width + conditions, (width,), 2 * latent)
         self.split = [features, latent, latent]
 
+    def at(self, progress: float) -> None:
+        self.kl_weight = min(1.0, max(FIRST_KL_WEIGHT, progress / self.warm_up)) if self.warm_up else 1.0
+
     @classmethod
     def derive(cls, data: Any) -> dict[str, Any]:
         found = super().derive(data)
@@ -129,14 +144,14 @@ class ImageCVAE(Story):
         with pyro.plate("data", len(x), dim=-1):
             given = self._given(x, given)
             features, prior, _ = self._prior(x, conditions, given)
-            with poutine.scale(scale=self.beta):
+            with poutine.scale(scale=self.beta * self.kl_weight):
                 z = pyro.sample("z", prior)
             pyro.sample("x", self._decoded(z, features, conditions, x, given), obs=x)
 
     def guide(self, x: Tensor, conditions: Tensor | None = None, given: Tensor | None = None) -> None:
         with pyro.plate("data", len(x), dim=-1):
             given = self._given(x, given)
-            with poutine.scale(scale=self.beta):
+            with poutine.scale(scale=self.beta * self.kl_weight):
                 pyro.sample("z", self._posterior(x, conditions, given))
 
     def _law(self, count: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
