@@ -47,3 +47,12 @@ def _autocast(forward: Any, device_type: str) -> Any:
         return result.float() if isinstance(result, Tensor) else result
 
     return run
+
+
+def fast_precision(device: str) -> str:
+    """``bf16`` where products in bfloat16 are faster: on GPUs and on CPUs with matrix units for them; else
+    ``float32``."""
+    if choose_device(device).type == "cuda":
+        return "bf16"
+    supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return "bf16" if supported is not None and supported() else "float32"

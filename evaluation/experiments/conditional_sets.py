@@ -11,6 +11,7 @@ from torch import Tensor
 
 from evaluation import conditional as measured
 from evaluation.reproduce import Outcome, Setting
+from inference.device import fast_precision
 from inference.loop import fit
 from pyro_models.conditional import bounds, exact
 from pyro_models.conditional.masks import quadrant_masks
@@ -169,9 +170,10 @@ def quadrants(setting: Setting) -> Outcome:
     for seed in setting.seeds:
         began = time.perf_counter()
         data = load("mnist", **setting.data_options())
-        run = fit("cvae-image", data, seed=seed, steps=QUADRANT_STEPS, batch_size=128, learning_rate=1e-3,
+        run = fit("cvae-image", data, seed=seed, steps=QUADRANT_STEPS, batch_size=512, learning_rate=2e-3,
                   schedule="cosine", validate_every=0, progress=False, device=setting.device,
-                  story_options={"network": "mlp", "masks": "quadrants"})  # fmt: skip
+                  precision=fast_precision(setting.device),
+                  story_options={"network": "mlp", "masks": "quadrants", "warm_up": 0.3})  # fmt: skip
         story: Any = run.story.cpu()
         x = data.test["x"][:rows]
         with torch.no_grad(), torch.random.fork_rng():
@@ -193,4 +195,4 @@ def quadrants(setting: Setting) -> Outcome:
     return Outcome(metrics, "test", rows, seconds, beside, notes=notes)
 
 
-QUADRANT_STEPS = 10_000
+QUADRANT_STEPS = 5_000

@@ -12,7 +12,7 @@ from evaluation import flows as scores
 from evaluation.measure import evaluate
 from evaluation.reproduce import Outcome, Setting, per_seed
 from inference import fit
-from inference.device import choose_device
+from inference.device import fast_precision
 from pyro_models.datasets import load
 from pyro_models.datasets.data import Splits
 from pyro_models.datasets.trajectories import trajectories, true_fields
@@ -126,7 +126,7 @@ def on_mnist(
 ) -> Outcome:
     """Trains on MNIST in motion and measures on digits of the official test set."""
     steps, batch, rate = recipe
-    precision = "bf16" if fast_bfloat16(setting) else "float32"
+    precision = fast_precision(setting.device)
 
     def one(seed: int) -> dict[str, Any]:
         turn = {"turn": 10.0}
@@ -187,11 +187,3 @@ def add_result(found: dict[str, Any], more: dict[str, Any]) -> None:
     """Scores of a second evaluation among those of the first."""
     for part in ("metrics", "sizes", "baselines", "rules", "better"):
         found[part] = {**found[part], **more[part]}
-
-
-def fast_bfloat16(setting: Setting) -> bool:
-    """Whether bfloat16 products are faster here: on GPUs and on CPUs with matrix units for them."""
-    if choose_device(setting.device).type == "cuda":
-        return True
-    supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool(supported is not None and supported())

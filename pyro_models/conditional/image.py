@@ -17,13 +17,17 @@ from torch import Tensor, nn
 from pyro_models.conditional.base import check_mask
 from pyro_models.conditional.gaussians import DiagonalNormal
 from pyro_models.conditional.masks import MaskLaw, mask_law
-from pyro_models.errors import DataError, OptionError
-from pyro_models.nn import auto_encoder, mlp
+from pyro_models.errors import DataError, OptionError, unknown_name
+from pyro_models.nn import auto_encoder
+from pyro_models.nn.dense import keep_variance
 from pyro_models.nn.posterior import LOG_SCALE_RANGE
 from pyro_models.story import Story
 
 #: weight of the KL term at the start of a warm-up
 FIRST_KL_WEIGHT = 0.01
+#: log of the guide's standard deviation over the prior's at the start: a code is heard when it is not all noise
+FIRST_STRETCH = -1.5
+PRIORS = ("standard", "conditional")
 
 
 class HiddenPixels(TorchDistribution):
@@ -67,13 +71,14 @@ class ImageCVAE(Story):
     .. code-block:: text
 
         +-- data (B) ------------------------+   m   ~ mask law                           [B, *shape]  (True: given)
-        |  y ---------.                      |   z   | x_o, m, y ~ N(mu, diag sigma^2)    [B, K]
+        |  y ---------.                      |   z   ~ N(0, I)                            [B, K]
         |  x_o, m --> z --> x_u              |   x_u | z, x_o, m, y ~ Bernoulli(dec)      [B, *shape]
         +------------------------------------+   q(z | x, m, y) = N(mu', diag sigma'^2)
 
-    Prior, guide and decoder are networks; the decoder reads the code, features of (x_o, m), and y. Given pixels are
-    copied and never scored. A decoder that is told much about x_o soon explains the hidden pixels on average and never
-    asks the code: ``features=0`` and ``warm_up`` are against that.
+    Guide and decoder are networks; the decoder reads the code, features of (x_o, m), and y. Given pixels are copied and
+    never scored. The code is what x_o leaves open, so its prior needs no x_o: ``prior="conditional"``,
+    :math:`z | x_o, m, y \sim N(\mu, \mathrm{diag}\,\sigma^2)` as published, can say nothing more, but its mean is a
+    second way from x_o to the pixels that gets better the less noise there is, and the code then ends unused.
 
     Args:
         shape: of an image, ``(channels, height, width)``.
@@ -82,8 +87,8 @@ class ImageCVAE(Story):
         hidden: widths of the dense layers.
         channels: of the stride-2 stages when ``network="convolutional"``.
         network: ``convolutional`` or ``mlp``.
-        features: length of the vector that tells the decoder what is given; 0: the code alone says everything, as
-            published.
+        features: length of the vector that tells the decoder what is given; 0 (with a conditional prior) for none.
+        prior: ``standard`` or ``conditional``.
         masks: law of the given pixels: ``quadrants``, ``halves``, ``rectangles``, ``images`` (a mixture), ``nothing``.
         beta: weight of the KL term.
         warm_up: fraction of training in which that weight grows from nearly nothing.
@@ -104,6 +109,7 @@ class ImageCVAE(Story):
         channels: Sequence[int] = (32, 64),
         network: str = "convolutional",
         features: int = 128,
+        prior: str = "standard",
         masks: str = "quadrants",
         beta: float = 1.0,
         warm_up: float = 0.0,
@@ -114,8 +120,13 @@ class ImageCVAE(Story):
         for name, number in (("latent", latent), ("beta", beta)):
             if not number > 0:
                 raise OptionError(f"{name} is {number}; it must be positive.")
-        if features < 0:
-            raise OptionError(f"features is {features}; it is a length, 0 or more.")
+        if prior not in PRIORS:
+            raise unknown_name("prior", prior, PRIORS)
+        if features < (prior == "standard"):
+            raise OptionError(
+                f"features is {features}; it is a length, and with prior='standard' the decoder is told what is given "
+                "by them alone, so they must be 1 or more."
+            )
         if not 0 <= warm_up <= 1:
             raise OptionError(f"warm_up is {warm_up}; it is a fraction of training, from 0 to 1.")
         self.warm_up, self.kl_weight = warm_up, 1.0
@@ -128,8 +139,12 @@ class ImageCVAE(Story):
         self.given_encoder, _ = auto_encoder(network, seen, hidden, channels, width, 1)
         self.guide_encoder, _ = auto_encoder(network, seen, hidden, channels, width, 1)
         _, self.decoder = auto_encoder(network, shape, hidden, channels, 1, latent + features + conditions)
-        self.prior_head = mlp(width + conditions, (), features + 2 * latent)
-        self.guide_head = mlp(2 * width + conditions, (width,), 2 * latent)
+        self.standard = prior == "standard"
+        self.given_head = nn.Linear(width + conditions, features + (0 if self.standard else 2 * latent))
+        self.guide_head = nn.Linear(2 * width + conditions, 2 * latent)
+        keep_variance(self)
+        with torch.no_grad():
+            self.guide_head.bias[latent:] = FIRST_STRETCH
         self.split = [features, latent, latent]
 
     def at(self, progress: float) -> None:
@@ -182,7 +197,11 @@ class ImageCVAE(Story):
 
     def _prior(self, x: Tensor, conditions: Tensor | None, given: Tensor) -> tuple[Tensor, DiagonalNormal, Tensor]:
         hidden = self.given_encoder(self._seen(x, given, given)).relu()
-        features, mean, log_scale = self.prior_head(self._joined(hidden, conditions)).split(self.split, -1)
+        told = self.given_head(self._joined(hidden, conditions))
+        if self.standard:
+            zero = told.new_zeros(*told.shape[:-1], self.latent)
+            return told, DiagonalNormal(zero, zero), hidden
+        features, mean, log_scale = told.split(self.split, -1)
         return features, DiagonalNormal(mean, log_scale.clamp(*LOG_SCALE_RANGE)), hidden
 
     def _posterior(self, x: Tensor, conditions: Tensor | None, given: Tensor) -> DiagonalNormal:

@@ -20,6 +20,15 @@ def mlp(
     return nn.Sequential(*layers, nn.Linear(width, outputs))
 
 
+def keep_variance(network: nn.Module) -> None:
+    """He's start values for every linear layer in front of a ReLU, biases zero: torch's own lose two thirds of the
+    variance in each layer, and a code behind five of them starts unheard."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+
+
 class DenseEncoder(nn.Module):
     """Data of any shape to a vector: ``[..., *shape] -> [..., outputs]``."""
 
