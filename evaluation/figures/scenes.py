@@ -16,6 +16,8 @@ from pyro_models.story import Locates, Reconstructs, ShowsClusters
 
 #: scenes shown, and scenes to a row
 SCENES, COLUMNS = 16, 8
+#: colours of boxes: white instead of black, which nobody would see
+BOXES = (*COLOURS[:-1], "#FFFFFF")
 #: scenes that examples of a prototype are looked for in, examples shown, prototypes to a row, side of a picture
 SEARCHED, EXAMPLES, PROTOTYPES, SIDE = 500, 6, 10, 28
 
@@ -43,7 +45,7 @@ def scenes(answers: Answers, run: Any) -> Any:
         for slot in found.present[place].nonzero().flatten().tolist():
             left, top, right, bottom = found.boxes[place, slot].tolist()
             kind = slot if found.classes is None else int(found.classes[place, slot])
-            _box(above, (left, top, right, bottom), COLOURS[kind % len(COLOURS)], str(slot + 1))
+            _box(above, (left, top, right, bottom), BOXES[kind % len(BOXES)], str(slot + 1))
     return made
 
 
@@ -63,7 +65,7 @@ def object_prototypes(answers: Answers, run: Any) -> Any:
     means = answers.story.cluster_means().cpu()
     used = torch.bincount(found.classes[found.present], minlength=len(means))
     shown = used.argsort(descending=True, stable=True)[:PROTOTYPES].tolist()
-    made, axes = blank(8, 0.8 * (EXAMPLES + 1) + 0.3, 1, len(shown))
+    made, axes = blank(8, 0.75 * (EXAMPLES + 1), 1, len(shown))
     for axis, k in zip(axes.flat, shown, strict=True):
         places = (found.present & (found.classes == k)).nonzero()[:EXAMPLES].tolist()
         cut = [_cut_out(some.x[scene], found.boxes[scene, slot]) for scene, slot in places]

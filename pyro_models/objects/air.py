@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import pyro.distributions as dist
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
-from pyro_models.errors import OptionError
+from pyro_models.errors import OptionError, unknown_name
 from pyro_models.nn import mlp
-from pyro_models.objects.base import Drawn, ObjectStory, Sample, normal_drawn, window_of
+from pyro_models.nn.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
+from pyro_models.objects.base import Drawn, ObjectStory, Sample, normal_drawn
+from pyro_models.objects.window import crop
 
+LIKELIHOODS = ("gaussian", "bernoulli")
+#: of the convolutional decoder and encoder
+CHANNELS = (16, 32)
+#: no pixel is surer than this to be black or white
+SURE = 1e-3
 #: starting bias of the decoder's logits: objects start nearly empty, or none would ever be worth its price
 FIRST_INK = -3.0
 
@@ -54,7 +62,9 @@ class AIR(ObjectStory):
         size_spread: prior standard deviation of the log-scale.
         place_spread: prior standard deviation of the centre; the canvas reaches from -1 to 1.
         hidden: width of the object encoder's and decoder's layer.
-        scale: sigma, standard deviation of a pixel.
+        decoder: ``mlp`` or ``convolutional``; the encoder of windows is of the same kind.
+        likelihood: ``gaussian``, or ``bernoulli`` with what the objects add up to, at most 1, as probabilities.
+        scale: sigma, standard deviation of a pixel (``gaussian``).
         presence: rho, prior probability of another object at the end of training.
         first_presence: at its start.
         network: ``residual`` looks at what is not explained yet; ``lstm`` is the published recurrent network.
@@ -78,6 +88,8 @@ class AIR(ObjectStory):
         size_spread: float = 0.1,
         place_spread: float = 0.5,
         hidden: int = 400,
+        decoder: str = "mlp",
+        likelihood: str = "gaussian",
         scale: float = 0.447,
         presence: float = 1e-6,
         first_presence: float = 0.5,
@@ -86,16 +98,31 @@ class AIR(ObjectStory):
     ) -> None:
         if what < 1:
             raise OptionError(f"what is {what}; an object's look needs at least one number.")
+        if likelihood not in LIKELIHOODS:
+            raise unknown_name("likelihood of AIR", likelihood, LIKELIHOODS)
         super().__init__(
             shape, objects, patch, size, size_spread, place_spread, scale, presence, first_presence, network, guide,
             previous=what,
         )  # fmt: skip
         self.what = self.look_noise = what
-        self.encoder = mlp(patch * patch, (hidden,), 2 * what)
-        self.decoder = mlp(what, (hidden,), patch * patch)
-        last = self.decoder[-1]
-        assert isinstance(last, nn.Linear)
+        self.bernoulli = likelihood == "bernoulli"
+        one = (1, patch, patch)
+        if decoder == "mlp":
+            self.encoder: nn.Module = nn.Sequential(nn.Flatten(-3), mlp(patch * patch, (hidden,), 2 * what))
+            self.decoder: nn.Module = nn.Sequential(mlp(what, (hidden,), patch * patch), nn.Unflatten(-1, one))
+        elif decoder == "convolutional":
+            self.encoder = ConvolutionalEncoder(one, CHANNELS, hidden, 2 * what)
+            self.decoder = ConvolutionalDecoder(what, hidden, CHANNELS, one)
+        else:
+            raise unknown_name("decoder of AIR", decoder, ("mlp", "convolutional"))
+        last = [part for part in self.decoder.modules() if isinstance(part, nn.Linear | nn.ConvTranspose2d)][-1]
+        assert last.bias is not None
         nn.init.constant_(last.bias, FIRST_INK)
+
+    def likelihood(self, mean: Tensor) -> TorchDistributionMixin:
+        if not self.bernoulli:
+            return super().likelihood(mean)
+        return dist.Bernoulli(probs=mean.clamp(SURE, 1 - SURE), validate_args=False).to_event(3)
 
     def prior_look(self, like: Tensor, sample: Sample) -> dict[str, Tensor]:
         return {"z_what": sample("z_what", dist.Normal(like.new_zeros(self.what), 1.0).to_event(1))}
@@ -107,9 +134,9 @@ class AIR(ObjectStory):
         return {"z_what": normal_drawn(*self.see(left, where), noise)}
 
     def pictures(self, look: Mapping[str, Tensor]) -> Tensor:
-        return self.decoder(look["z_what"]).sigmoid().unflatten(-1, (self.patch, self.patch))
+        return self.decoder(look["z_what"]).squeeze(-3).sigmoid()
 
     def see(self, left: Tensor, where: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of ``z_what`` from what is left to explain in the window."""
-        mean, log_scale = self.encoder(window_of(left, where, self.patch)).chunk(2, -1)
+        mean, log_scale = self.encoder(crop(left, where, self.patch).unsqueeze(-3)).chunk(2, -1)
         return mean, log_scale.clamp(-6, 2).exp()

@@ -143,7 +143,7 @@ class ObjectStory(Story):
                     pyro.factor("spread", -spread / (2 * self.scale**2))
             layers = paste(pictures, where, self.canvas)
             mean = pick(growing(layers), n)
-            pyro.sample("x", PixelNoise(mean.unsqueeze(-3), self.scale**2, rank=3), obs=x)
+            pyro.sample("x", self.likelihood(mean.unsqueeze(-3)), obs=x)
 
     def _model_in_a_loop(self, x: Tensor) -> None:
         with pyro.plate("data", len(x), dim=-1):
@@ -156,11 +156,15 @@ class ObjectStory(Story):
                     where = pyro.sample(f"z_where_{t}", prior)
                     look = self.prior_look(x, numbered(t))
                 mean = mean + self.layer(look, where, present)
-            pyro.sample("x", PixelNoise(mean, self.scale**2, rank=3), obs=x)
+            pyro.sample("x", self.likelihood(mean), obs=x)
 
     def layer(self, look: Mapping[str, Tensor], where: Tensor, present: Tensor) -> Tensor:
         """An object on a canvas of its own, ``[..., 1, side, side]``, blank where it is not present."""
         return present[..., None, None, None] * paste(self.pictures(look), where, self.canvas).unsqueeze(-3)
+
+    def likelihood(self, mean: Tensor) -> TorchDistributionMixin:
+        """Images ``[..., 1, side, side]`` around what the objects add up to."""
+        return PixelNoise(mean, self.scale**2, rank=3)
 
     def prior_count(self, like: Tensor) -> Tensor:
         """log P(n), ``[T + 1]``."""

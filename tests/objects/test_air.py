@@ -43,6 +43,11 @@ class TestEnumeratedCount(Case):
     test_two_stories_train_side_by_side_under_svi = None  # stock Trace_ELBO does not enumerate
 
 
+class TestConvolutionalBernoulli(Case):
+    options = {"decoder": "convolutional", "likelihood": "bernoulli"}  # noqa: RUF012
+    test_two_stories_train_side_by_side_under_svi = None
+
+
 class TestSampledCount(Case):
     options = {"guide": "sampled-count"}  # noqa: RUF012
 
@@ -167,6 +172,19 @@ def test_the_enumerated_bound_is_the_sum_over_counts(objects):
     torch.testing.assert_close(loss, -total, rtol=1e-5, atol=1e-2)
 
 
+def test_a_bernoulli_scores_what_objects_add_up_to():
+    pyro.set_rng_seed(0)
+    story = AIR(SHAPE, **SMALL, likelihood="bernoulli", decoder="convolutional")
+    assert story.pictures({"z_what": torch.zeros(2, 3)}).shape == (2, 8, 8)
+    x = (scenes(3)["x"] > 0.5).float()
+    given = {"n": torch.tensor([0, 1, 2]), "z_where": 0.3 * torch.randn(2, 3, 3), "z_what": torch.randn(2, 3, 3)}
+    site = poutine.trace(poutine.condition(story.model, given)).get_trace(x).nodes["x"]
+    layers = paste(story.pictures(given), given["z_where"], story.canvas)
+    mean = torch.stack([layers[:n, b].sum(0) for b, n in enumerate((0, 1, 2))]).clamp(1e-3, 1 - 1e-3).unsqueeze(1)
+    expected = -F.binary_cross_entropy(mean, x, reduction="none").sum((1, 2, 3))
+    torch.testing.assert_close(site["fn"].log_prob(x).view(-1), expected, rtol=1e-4, atol=1e-3)
+
+
 def test_the_encodings_are_one_joint_law():
     """log p(x, n, z) with a count and with presence bits, on the same values."""
     pyro.set_rng_seed(0)
@@ -222,6 +240,8 @@ def test_what_is_located_is_what_is_reconstructed():
         ({"presence": 1.0}, "between 0 and 1"),
         ({"scale": 0.0}, "must be positive"),
         ({"network": "lsmt"}, "did you mean 'lstm'"),
+        ({"decoder": "conv"}, "convolutional"),
+        ({"likelihood": "bernouli"}, "did you mean 'bernoulli'"),
     ],
 )
 def test_wrong_options(options, message):
