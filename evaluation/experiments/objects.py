@@ -49,7 +49,8 @@ def _objects(setting: Setting, story: str, **options: Any) -> Outcome:
             story, "multi-digits", seed=seed, batch_size=64, schedule="drop", clip=50.0, device=setting.device,
             validate_every=0, data_options=setting.data_options(**SCENES), **options,
         )  # fmt: skip
-        result, more = evaluate(run), evaluate(run.story, three, metrics=["count", "objects"])
+        result = evaluate(run, metrics=["count", "objects", "reconstruction"])
+        more = evaluate(run.story, three, metrics=["count", "objects"])
         for key in ("count_accuracy", "f1_iou50", "class_accuracy"):
             if key in more["metrics"]:
                 result["metrics"][f"{key}_3"] = more["metrics"][key]
