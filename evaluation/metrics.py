@@ -9,6 +9,7 @@ from evaluation import clustering as clusters
 from evaluation import conditional, likelihood
 from evaluation.answers import Answers
 from evaluation.calibration import class_probabilities, expected_calibration_error
+from evaluation.correlations import latent_correlations
 from evaluation.metric import Score, metric
 from evaluation.shapes import shape_distribution
 from pyro_models.datasets.text import TextData
@@ -162,9 +163,14 @@ def terms(answers: Answers) -> dict[str, Score]:
 def latents(answers: Answers) -> dict[str, Score]:
     """How many latent dimensions the encoder uses (variance of the posterior mean above 0.01)."""
     active = int((answers.features.var(0) > likelihood.ACTIVE_VARIANCE).sum())
-    return {
+    found = {
         "active_units": Score(active, {"available": answers.features.shape[1]}, "variance over data > 0.01", "neither")
     }
+    if active > 1:
+        value = latent_correlations(answers.features.flatten(1).numpy()).mean_absolute
+        rule = "mean absolute correlation of two active dimensions"
+        found["correlation"] = Score(value, {"independent": 0.0}, rule, "lower", bounds=(0, 1))
+    return found
 
 
 @metric(

@@ -225,6 +225,20 @@ class ShowsClusters(Protocol):
 
 
 @runtime_checkable
+class Anchored(Protocol):
+    """Codes around anchors: ``anchor_codes() -> [K, D]``, ``anchor_weights() -> [K]`` summing to one,
+    ``around_anchors(count) -> [K, count, D]`` draws, ``decode(z)``: the expected datum of codes ``[N, D]``."""
+
+    def anchor_codes(self) -> Tensor: ...
+
+    def anchor_weights(self) -> Tensor: ...
+
+    def around_anchors(self, count: int) -> Tensor: ...
+
+    def decode(self, z: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
 class Conditions(Protocol):
     """Any part of a datum may be given and the rest is explained.
 

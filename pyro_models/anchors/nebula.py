@@ -417,7 +417,7 @@ class Nebula(Story):
     @torch.no_grad()
     def reconstruct(self, x: Tensor, target: Tensor | None = None) -> Tensor:
         """E[x | z = posterior mean]."""
-        return self.likelihood.mean(self.decoder(self.features(x)))
+        return self.decode(self.features(x))
 
     @torch.no_grad()
     def complete(self, x: Tensor, draws: int) -> Tensor:
@@ -427,12 +427,33 @@ class Nebula(Story):
     @torch.no_grad()
     def generate(self, count: int) -> Tensor:
         """E[x | z] for fresh c and z."""
-        return self.likelihood.mean(self.decoder(self.mixture().sample((count,))))
+        return self.decode(self.mixture().sample((count,)))
+
+    def decode(self, z: Float[Tensor, "*lead D"]) -> Tensor:
+        """E[x | z]."""
+        return self.likelihood.mean(self.decoder(z))
 
     @torch.no_grad()
     def cluster_means(self) -> Tensor:
         """E[x | z = a_c] for every anchor."""
-        return self.likelihood.mean(self.decoder(self.mixture().anchors))
+        return self.decode(self.anchor_codes())
+
+    @torch.no_grad()
+    def anchor_codes(self) -> Float[Tensor, "K D"]:
+        """The anchors."""
+        return self.mixture().anchors
+
+    @torch.no_grad()
+    def anchor_weights(self) -> Float[Tensor, " K"]:
+        """pi, normalised where the story's weights are not."""
+        return self.mixture().log_weights.softmax(-1)
+
+    @torch.no_grad()
+    def around_anchors(self, count: int) -> Float[Tensor, "K count D"]:
+        """Draws of z given each c."""
+        mixture = self.mixture()
+        every = torch.arange(self.clusters, device=mixture.anchors.device).unsqueeze(1).expand(self.clusters, count)
+        return mixture.component(every).sample()
 
 
 def _switched(on: bool) -> contextlib.AbstractContextManager[Any]:

@@ -105,7 +105,7 @@ def joint_of(graph: Any, groups: Int[np.ndarray, " N"], count: int) -> Float[np.
     return (member.T @ graph @ member).toarray()
 
 
-def partition(graph: Any, groups: int, restarts: int = 8, seed: int = 0) -> tuple[Tensor, float]:
+def partition(graph: Any, groups: int, restarts: int = 16, seed: int = 0) -> tuple[Tensor, float]:
     """The groups ``[N]`` and their information, the best of ``restarts`` starts."""
     vectors = _leading_vectors(graph, max(2, round(groups * max(LEADING))), seed)
     best: tuple[float, np.ndarray] | None = None

@@ -15,6 +15,7 @@ ARRAY_METRICS = (
     "arrays.py",
     "clustering.py",
     "calibration.py",
+    "correlations.py",
     "frechet.py",
     "generation.py",
     "flows.py",
