@@ -33,12 +33,14 @@ FLOOR_DOCUMENTS = 2000
 Options = Mapping[str, Any]
 Row = dict[str, float]
 
-TRAINING: dict[str, Any] = {"batch_size": 64, "learning_rate": 1e-3, "schedule": "cosine", "validate_every": 0}
+TRAINING: dict[str, Any] = {"batch_size": 64, "learning_rate": 2e-3, "schedule": "cosine", "validate_every": 0}
 BAG: dict[str, Any] = {"start": "neighbours", "views": ["neighbours"], "moves": False, "hidden": [200]}
 POINTS: dict[str, Any] = {"clusters": 8, "start": "neighbours", "moves": False, "hidden": [256, 128]}
 VOXELS: dict[str, Any] = {**POINTS, "hidden": [128], "channels": [8, 16, 32]}
 #: enough points to tell the solids apart at a quarter of the cost of 256
 CLOUD: dict[str, Any] = {"points": 128}
+GRID: dict[str, Any] = {"form": "voxels"}
+TOPICS: dict[str, Any] = {}
 SEQUENCE: dict[str, Any] = {
     "clusters": 8,
     "start": "codes",
@@ -47,28 +49,29 @@ SEQUENCE: dict[str, Any] = {
     "network_options": {"width": 64, "word_dropout": 0.3},
     "free_bits": 2.0,
 }
-TOPIC_SEQUENCES: dict[str, Any] = {"form": "sequence"}
+SENTENCES: dict[str, Any] = {"form": "sequence"}
+STEPS = {"docstrings": 800, "topics": 600, "voxels": 600, "points": 600, "completion": 600, "sequence": 700}
 
 
 def nebula_docstrings(setting: Setting) -> Outcome:
     """The nine packages of the docstrings of Python's standard library."""
-    return _table(setting, "docstrings", {}, {**BAG, "clusters": 9}, 800, ("words",))
+    return _table(setting, "docstrings", {}, {**BAG, "clusters": 9}, STEPS["docstrings"], ("words",))
 
 
 def nebula_topics(setting: Setting) -> Outcome:
     """The generated corpus; the perfect reader knows its law."""
-    outcome = _table(setting, "topics", {}, {**BAG, "clusters": 8}, 600, ("words",))
+    outcome = _table(setting, "topics", TOPICS, {**BAG, "clusters": 8}, STEPS["topics"], ("words",))
     return _beside(outcome, {"accuracy: perfect reader": perfect_reader()})
 
 
 def nebula_voxels(setting: Setting) -> Outcome:
     """Solids on a 16-cube, turned about the upright axis, log-scale of standard deviation 0.3."""
-    return _table(setting, "solids", {"form": "voxels"}, VOXELS, 800, ("shape",), compare="ae")
+    return _table(setting, "solids", GRID, VOXELS, STEPS["voxels"], ("shape",), compare="ae")
 
 
 def nebula_points(setting: Setting) -> Outcome:
     """The same solids as clouds of points."""
-    return _table(setting, "solids", CLOUD, POINTS, 800, ("shape",), compare="ae")
+    return _table(setting, "solids", CLOUD, POINTS, STEPS["points"], ("shape",), compare="ae")
 
 
 def nebula_completion(setting: Setting) -> Outcome:
@@ -81,12 +84,14 @@ def nebula_completion(setting: Setting) -> Outcome:
     for seed in setting.seeds:
         began, row = time.perf_counter(), {}
         for name, options, data_options, distance in (
-            ("iou", VOXELS, {"form": "voxels"}, overlap),
+            ("iou", VOXELS, GRID, overlap),
             ("chamfer", POINTS, CLOUD, chamfer),
         ):
             # The halves have no common measure in which neighbours could be looked for.
             chosen = {**options, "start": "codes", "latent": 16}
-            story, splits = _fit(setting, "solids", seed, {**data_options, "partial": True}, chosen, 800)
+            story, splits = _fit(
+                setting, "solids", seed, {**data_options, "partial": True}, chosen, STEPS["completion"]
+            )
             answers = Answers(story, splits.test)
             count = len(splits.test)
             measured = evaluate(story, splits.test, metrics=["shape", "clustering"])
@@ -110,8 +115,8 @@ def nebula_completion(setting: Setting) -> Outcome:
 
 def nebula_sequence(setting: Setting) -> Outcome:
     """Sentences of the topic corpus spelled word by word from a code, beside the same reader of words without one."""
-    steps = 700
-    outcome = _table(setting, "topics", TOPIC_SEQUENCES, SEQUENCE, steps, ("words", "bound"))
+    steps = STEPS["sequence"]
+    outcome = _table(setting, "topics", SENTENCES, SEQUENCE, steps, ("words", "bound"))
     plain = [language_model(setting, seed, steps) for seed in setting.seeds]
     metrics = {**outcome.metrics, "nll/without a code": plain}
     headline = ["kl", "nll", "nll/without a code", "accuracy"]
@@ -127,7 +132,7 @@ def language_model(setting: Setting, seed: int, steps: int) -> float:
     from evaluation.metrics import BOUND_DATA
     from pyro_models.datasets import load
 
-    splits = load("topics", **TOPIC_SEQUENCES, **setting.data_options())
+    splits = load("topics", **SENTENCES, **setting.data_options())
     train, test = splits.train, splits.test.take(slice(0, BOUND_DATA))
     torch.manual_seed(seed)
     width = SEQUENCE["network_options"]["width"]

@@ -205,12 +205,14 @@ def _grids(
     label: Tensor, turn: Tensor, size: Tensor, hidden: Tensor | None, side: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
     centres = voxel_centres(side)
+    # The middle of a solid lies anywhere in a voxel: else all round solids of a size would give the very same grid.
+    shift = (torch.rand(len(label), 3, generator=generator) - 0.5) * 2 / side
     x = torch.empty(len(label), side**3, dtype=torch.uint8)
     seen: Bool[Tensor, "batch voxels"] | None = None if hidden is None else hidden @ centres.T < 0
     for kind, distance in enumerate(SOLIDS.values()):
         for rows in (label == kind).nonzero()[:, 0].split(CHUNK):
             # into the solid's own frame: a turn's inverse is its transpose
-            own = torch.einsum("nji,pj->npi", turn[rows], centres) / size[rows, None]
+            own = torch.einsum("nji,npj->npi", turn[rows], centres - shift[rows, None]) / size[rows, None]
             x[rows] = (distance(own) < 0).to(torch.uint8) * 255
     grids = x.unflatten(1, (1, side, side, side))
     if seen is None:

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from pyro_models.errors import OptionError
 from pyro_models.nn.convolutional import halved
+from pyro_models.nn.initial import keep_signal
 
 #: root mean square distance from the centre to which grids are brought before they are compared (in half sides), and
 #: the smallest that a grid may have (a single voxel has none)
@@ -42,6 +43,7 @@ class VoxelEncoder(nn.Module):
         self.net = nn.Sequential(
             *layers, nn.Flatten(), nn.Linear(source * volume, hidden), nn.ReLU(), nn.Linear(hidden, outputs)
         )
+        keep_signal(self)
 
     def forward(self, x: Tensor) -> Tensor:
         leading = x.shape[:-4]
@@ -87,6 +89,7 @@ class VoxelDecoder(nn.Module):
             nn.Unflatten(1, (stages[-1], *start)),
             *layers[:-1],
         )
+        keep_signal(self)
 
     def forward(self, z: Tensor) -> Tensor:
         leading = z.shape[:-1]
