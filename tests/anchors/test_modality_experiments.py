@@ -8,7 +8,7 @@ import torch
 from evaluation.experiments import modalities
 from evaluation.reproduce import Setting
 from pyro_models.nn import mlp
-from pyro_models.nn.initial import keep_signal
+from pyro_models.nn.voxels import keep_signal
 
 
 @pytest.fixture
