@@ -21,6 +21,7 @@ from pyro_models.anchors.networks import Plan, build_pair, kind_of, suited
 from pyro_models.anchors.presets import preset_options
 from pyro_models.anchors.repulsion import REPULSIONS, AnchorPrior, published_energy, refuse_runaway
 from pyro_models.anchors.views import Views
+from pyro_models.anchors.words import word_groups
 from pyro_models.datasets.data import Data
 from pyro_models.errors import OptionError, unknown_name
 from pyro_models.nn import make_posterior
@@ -67,8 +68,9 @@ class Nebula(Story):
     The recipe, told by the progress of training. Until ``warm_up`` the KL terms weigh next to nothing (an
     auto-encoder); then the anchors are placed; then the KL weight grows to 1 over ``ramp``. ``start`` says how they are
     placed: ``codes``, a Gaussian mixture fitted to the codes with restarts; ``neighbours``, the groups of the graph of
-    nearest neighbours (see ``neighbours.py``), which the encoder learns during the warm-up and may leave later;
-    ``random``, nowhere in particular. Factors beside the bound act in training only; the bound reported is the bound.
+    nearest neighbours (see ``neighbours.py``), or ``words``, those of a mixture of multinomials (documents only, see
+    ``words.py``), which the encoder learns during the warm-up and may leave later; ``random``, nowhere in particular.
+    Factors beside the bound act in training only; the bound reported is the bound.
 
     Args:
         shape: of one datum.
@@ -90,7 +92,7 @@ class Nebula(Story):
         variational: False for a plain auto-encoder, whose mixture is fitted but not trained.
         start: how anchors are placed.
         warm_up, ramp: fractions of training.
-        guess_until: progress at which the start's groups lose their last influence (``start="neighbours"``).
+        guess_until: progress at which the start's groups lose their last influence (``neighbours`` and ``words``).
         views: what else comes from the same anchor: ``neighbours``, ``warps`` (images moved and bent), or both.
         view_weight: nats per datum.
         metric_weight: of self-supervised metric learning, grown to full size over ``ramp``.
@@ -356,10 +358,14 @@ class Nebula(Story):
     def meet(self, data: Data) -> None:
         if not self.variational:
             return
-        wants = self.start == "neighbours"
+        wants = self.start in ("neighbours", "words")
         self.views.meet(data, neighbours=wants, look=getattr(self.encoder, "look", None))
-        if wants:
+        if self.start == "neighbours":
             self.guesses = self.views.groups(self.clusters, int(self.start_seed))
+        elif self.start == "words":
+            if kind_of(data) != "counts":
+                raise OptionError("start='words' groups counts of words; for other data use 'neighbours' or 'codes'.")
+            self.guesses = word_groups(data["x"].cpu(), self.clusters, seed=int(self.start_seed)).to(data.device)
 
     def revise(self, before: float, after: float, data: Data, optimiser: torch.optim.Optimizer) -> None:
         if not self.variational:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyro_models.datasets.data import Data
 
-STARTS = ("codes", "neighbours", "random")
+STARTS = ("codes", "neighbours", "words", "random")
 #: codes that a mixture is fitted to; more would not move it
 CODES = 10_000
 #: restarts of the fit (k-means++ each); the best likelihood wins

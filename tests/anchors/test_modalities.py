@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from evaluation.answers import Answers
+from evaluation.clustering import hungarian_accuracy
 from evaluation.figures import draw
 from evaluation.figures.shapes import anchor_words
 from evaluation.measure import evaluate
@@ -13,6 +14,7 @@ from inference import fit
 from pyro_models.anchors.nebula import FIRST_KL_WEIGHT, Nebula
 from pyro_models.anchors.networks import kind_of, suited
 from pyro_models.anchors.views import _seen
+from pyro_models.anchors.words import word_groups
 from pyro_models.datasets.solids import solids
 from pyro_models.datasets.topics import topics
 from pyro_models.errors import OptionError, UnknownName
@@ -25,6 +27,14 @@ SMALL = {"clusters": 3, "latent": 2, "hidden": (16,)}
 class TestBags(StoryCase):
     def make(self):
         return Nebula.build(self.data(), **SMALL, start="neighbours", views=("neighbours",))
+
+    def data(self):
+        return topics(24)
+
+
+class TestBagsFromWords(StoryCase):
+    def make(self):
+        return Nebula.build(self.data(), **SMALL, start="words")
 
     def data(self):
         return topics(24)
@@ -169,3 +179,13 @@ def test_pairs_explain_one_shape_by_another():
     data = solids(8, points=10, partial=True)
     story = Nebula.build(data, **SMALL)
     assert (story.shape, story.likelihood.points) == ((5, 3), 10)
+
+
+def test_words_alone_find_most_topics():
+    data = topics(400)
+    found = word_groups(data["x"], 8, restarts=5)
+    assert hungarian_accuracy(data["label"].numpy(), found.numpy()) > 0.85
+    assert torch.equal(found, word_groups(data["x"], 8, restarts=5))
+    clouds = solids(24, points=8)
+    with pytest.raises(OptionError, match="groups counts of words"):
+        Nebula.build(clouds, **SMALL, start="words").meet(clouds)
