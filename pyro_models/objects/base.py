@@ -21,6 +21,8 @@ from pyro_models.objects.window import crop, paste, tight_boxes
 from pyro_models.prototypes.noise import PixelNoise
 from pyro_models.story import Located, Story
 
+#: relative difference of a value that was computed twice
+ROUNDING = 1e-3
 #: draws from a distribution at a site of that name
 Sample = Callable[[str, TorchDistributionMixin], Tensor]
 
@@ -193,7 +195,7 @@ class ObjectStory(Story):
             n = pyro.sample("n", dist.Categorical(logits=logits), infer=how)
             with steps, only(self.present(n)):
                 for name, drawn in {"z_where": found.where, **found.look}.items():
-                    pyro.sample(name, dist.Delta(drawn.value, log_density=drawn.log_density, event_dim=1))
+                    pyro.sample(name, Made(drawn.value, log_density=drawn.log_density, event_dim=1))
 
     def _guide_in_a_loop(self, x: Tensor) -> None:
         with pyro.plate("data", len(x), dim=-1):
@@ -273,6 +275,18 @@ class ObjectStory(Story):
         look = self.prior_look(like, lambda name, prior: prior.expand((self.objects, count)).sample())
         layers = paste(self.pictures(look), where, self.canvas)
         return (layers * self.present(n)[..., None, None]).sum(0).unsqueeze(1)
+
+
+class Made(dist.Delta):
+    """A value made of noise elsewhere, with its density. Made again, in a batch of another size, it may differ in its
+    last digits, which a plain Delta would call impossible."""
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        near = (x - self.v).abs() <= ROUNDING * (1 + self.v.abs())
+        return near.flatten(x.dim() - self.event_dim).all(-1).log() + self.log_density
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Made:
+        return super().expand(batch_shape, self._get_checked_instance(Made, _instance))
 
 
 def growing(layers: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 
 import pyro
 import pyro.distributions as dist
@@ -10,6 +11,7 @@ import pytest
 import torch
 from pyro import poutine
 
+from evaluation.particles import Particles
 from inference import estimators
 from pyro_models.datasets import load
 from pyro_models.datasets.data import Data
@@ -103,6 +105,15 @@ def test_the_closed_form_is_the_sum_over_all_classes(assign):
             score = score + dist.Normal(mean.unsqueeze(1), story.scale).to_event(3).log_prob(x)
             total = total + (log_q[:, n].exp() * weight * score).sum()
     torch.testing.assert_close(loss, -total, rtol=1e-5, atol=2e-2)
+
+
+def test_particles_are_drawn_together():
+    """Also with a convolutional encoder, whose last digits depend on the size of the batch."""
+    pyro.set_rng_seed(0)
+    story = DAIR(SHAPE, **SMALL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Particles(story.model, story.guide, noise_images(4)).vectorised
 
 
 def test_less_likely_classes_are_left_out():
