@@ -13,7 +13,7 @@ from evaluation.clustering import hungarian_accuracy
 from pyro_models.anchors.mixture import AnchorMixture
 from pyro_models.anchors.moves import Moves
 from pyro_models.anchors.nebula import Nebula
-from pyro_models.anchors.neighbours import affinity, information, joint_of, nearest, partition
+from pyro_models.anchors.neighbours import affinity, information, joint_of, merger_gains, nearest, partition
 from pyro_models.anchors.repulsion import (
     REPULSIONS,
     AnchorPrior,
@@ -176,6 +176,20 @@ def from_codes_groups(x: torch.Tensor) -> np.ndarray:
 def test_information_of_known_tables():
     assert information(np.eye(4)) == pytest.approx(math.log(4))
     assert information(np.ones((4, 4))) == pytest.approx(0, abs=1e-12)
+
+
+def test_gains_of_mergers_are_differences_of_information():
+    joint = np.random.default_rng(0).random((5, 5)) ** 3
+    joint += joint.T
+    joint[0, 3] = joint[3, 0] = 0
+    joint /= joint.sum()
+    gain = merger_gains(joint)
+    for one, other in itertools.combinations(range(5), 2):
+        member = np.eye(5)
+        member[other] = member[one]
+        merged = (member.T @ joint @ member)[:, np.arange(5) != other][np.arange(5) != other]
+        assert gain[one, other] == pytest.approx(information(merged) - information(joint), abs=1e-12)
+        assert gain[other, one] == pytest.approx(gain[one, other])
 
 
 def test_a_move_frees_a_wasted_anchor_and_leaves_a_good_solution_alone():
