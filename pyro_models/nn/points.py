@@ -14,6 +14,7 @@ from torch.distributions import constraints
 
 from pyro_models.errors import OptionError
 from pyro_models.nn.dense import mlp
+from pyro_models.nn.voxels import keep_signal
 
 #: a learned width of the density starts here (in units of the data) and never falls below the second number
 FIRST_WIDTH, SMALLEST_WIDTH = 0.1, 0.005
@@ -24,17 +25,22 @@ SHIFTS, QUANTILES = 8, 64
 class PointNet(nn.Module):
     """Cloud to vector, whatever the order of its points: ``[..., points, 3] -> [..., outputs]``.
 
-    Each point goes through the same layers of widths ``shared``; maximum and mean over points go through ``hidden``.
+    Each point, in units of the cloud's size, goes through the same layers of widths ``shared``; maximum and mean over
+    points and the logarithm of the size go through ``hidden``. What a thing is and how large it is are told apart
+    before anything is learned.
     """
 
     def __init__(self, coordinates: int, shared: Sequence[int], hidden: Sequence[int], outputs: int) -> None:
         super().__init__()
         self.each = mlp(coordinates, shared[:-1], shared[-1])
-        self.whole = mlp(2 * shared[-1], hidden, outputs)
+        self.whole = mlp(2 * shared[-1] + 1, hidden, outputs)
+        keep_signal(self.each)
+        keep_signal(self.whole)
 
     def forward(self, x: Float[Tensor, "*batch points coordinates"]) -> Float[Tensor, "*batch outputs"]:
-        seen = self.each(x)
-        return self.whole(torch.cat([seen.amax(-2), seen.mean(-2)], -1))
+        size = x.square().sum(-1, keepdim=True).mean(-2, keepdim=True).sqrt().clamp(min=SMALLEST_WIDTH)
+        seen = self.each(x / size)
+        return self.whole(torch.cat([seen.amax(-2), seen.mean(-2), size.log().squeeze(-2)], -1))
 
     @staticmethod
     def look(x: Float[Tensor, "*batch points coordinates"]) -> Float[Tensor, "*batch quantiles"]:
