@@ -12,11 +12,11 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from pyro_models.conditional.base import ConditionalStory, shrink_last
-from pyro_models.conditional.gaussians import PrecisionNormal
 from pyro_models.conditional.hidden import Hidden
 from pyro_models.conditional.paths import LOG_SCALES, PATHS, Moments
 from pyro_models.errors import OptionError, unknown_name
 from pyro_models.nn import mlp
+from pyro_models.nn.gaussians import PrecisionNormal
 
 #: the path learns alone up to the first, the corrections count fully from the second (progress of training): otherwise
 #: networks explain what is linear, badly, before the path has found it

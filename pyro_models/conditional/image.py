@@ -15,11 +15,11 @@ from pyro.infer.util import is_validation_enabled
 from torch import Tensor, nn
 
 from pyro_models.conditional.base import check_mask
-from pyro_models.conditional.gaussians import DiagonalNormal
 from pyro_models.conditional.masks import MaskLaw, mask_law
 from pyro_models.errors import DataError, OptionError, unknown_name
 from pyro_models.nn import auto_encoder
 from pyro_models.nn.dense import keep_variance
+from pyro_models.nn.gaussians import DiagonalNormal
 from pyro_models.nn.posterior import LOG_SCALE_RANGE
 from pyro_models.story import Story
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from pyro_models.conditional.base import ConditionalStory
 from pyro_models.conditional.cvae import MOST_LATENTS, smooth
-from pyro_models.conditional.gaussians import PrecisionNormal
 from pyro_models.conditional.hidden import Hidden
 from pyro_models.conditional.paths import LOG_SCALES, TiedPath
 from pyro_models.errors import OptionError
+from pyro_models.nn.gaussians import PrecisionNormal
 
 
 class JointCVAE(ConditionalStory):

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from pyro_models.conditional.base import ConditionalStory
-from pyro_models.conditional.gaussians import DiagonalNormal, PrecisionNormal
 from pyro_models.conditional.hidden import Hidden
 from pyro_models.errors import OptionError, unknown_name
+from pyro_models.nn.gaussians import DiagonalNormal, PrecisionNormal
 
 #: width of the layers, of the code, and of the bottleneck inside residual layers
 WIDTH, LATENT, INNER = 64, 64, 32

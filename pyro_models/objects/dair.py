@@ -121,7 +121,7 @@ class DAIR(ObjectStory):
             raise OptionError(f"candidates={candidates}, warm={warm}; the first is 2 or more, the second not negative.")
         looks = DVAEST(
             (1, patch, patch), clusters=clusters, transforms=transforms, variance=variance, spare=0,
-            candidates=candidates, guide="collapsed" if assign == "energy" else "per-cluster",
+            candidates=candidates, prior="independent", guide="collapsed" if assign == "energy" else "per-cluster",
         )  # fmt: skip
         size_of_transforms = looks.transformer.size
         super().__init__(

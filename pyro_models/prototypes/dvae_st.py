@@ -13,6 +13,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
 from pyro_models.errors import OptionError, unknown_name
+from pyro_models.nn.gaussians import PrecisionNormal
 from pyro_models.nn.spatial import SpatialTransformer
 from pyro_models.prototypes.base import PrototypeStory
 from pyro_models.prototypes.encoder import ImageFeatures
@@ -24,7 +25,7 @@ START_SCALE = 0.3
 LOG_SCALE_RANGE = (-6.0, 2.0)
 #: images transformed at a time where no gradient is kept
 IN_CACHE = 512
-PRIORS = ("learned", "fixed")
+PRIORS = ("correlated", "independent", "fixed")
 #: of a learned prior: from a thirtieth of the given scale to three times it
 PRIOR_LOG_SCALE_RANGE = (-3.5, 1.1)
 #: size of the first weights of the heads: transforms start as good as at the identity, and the encoder gets a gradient
@@ -37,15 +38,16 @@ class DVAEST(PrototypeStory):
     .. code-block:: text
 
         +-- data (B) -----------------+     z ~ Categorical(1/K)                          [B, K] one-hot
-        |   z -----+                  |     t | z ~ N(identity + m_z, diag s_z^2)         [B, D]
+        |   z -----+                  |     t | z ~ N(identity + m_z, S_z)                [B, D]
         |          +----> x           |     x | z, t ~ N(T_t(mu_z), 0.15)                 [B, C, H, W]
         |   t -----+                  |
         +-----------------------------+     q(z, t | x) = q(z | x) q(t | x, z)
 
     ``T_t`` is a :class:`~pyro_models.nn.spatial.SpatialTransformer`: the named transforms in sequence, each with its
-    own part of t and its own prior scale. From there every cluster learns its own prior (``prior="learned"``): what
-    it takes to explain an image by a cluster is measured by how the members of that cluster vary (ones lean, but do
-    not get wide). ``prior="fixed"`` keeps m = 0 and the scales as they are, the original. Guides:
+    own part of t and its own prior scale. From there every cluster learns its own prior (``prior="correlated"``: mean
+    and full covariance), so what it takes to explain an image by a cluster is measured by how the members of that
+    cluster vary (ones lean, but do not get wide). ``independent`` learns mean and scales only; ``fixed`` keeps m = 0
+    and the scales as they are, the original. Guides:
 
     * ``collapsed`` (default): :math:`q(t|x,z)` has a head per cluster; :math:`q(z|x) \propto \exp(-E_z(x))` with
       :math:`E_z(x) = -\log p(x|z,\bar t_z) + KL(q(t|x,z) \| p(t|z))` at the posterior means :math:`\bar t_z`: whoever
@@ -60,7 +62,7 @@ class DVAEST(PrototypeStory):
         clusters: K.
         transforms: names of transforms, applied in this order.
         transform_scales: standard deviations of their priors; None takes each transform's own.
-        prior: ``learned`` per cluster, or ``fixed``.
+        prior: of the transforms, ``correlated`` or ``independent`` per cluster, or ``fixed``.
         padding: ``zeros`` or ``border``, what is outside a prototype.
         network, channels, hidden, features: of the encoder; ``hidden`` is for ``mlp``, ``channels`` for
             ``convolutional``, ``features`` the width of its last layer.
@@ -85,9 +87,9 @@ class DVAEST(PrototypeStory):
         self,
         shape: Sequence[int],
         clusters: int = 10,
-        transforms: Sequence[str] = ("affine", "thin-plate"),
+        transforms: Sequence[str] = ("thickness", "affine", "thin-plate"),
         transform_scales: Sequence[float] | None = None,
-        prior: str = "learned",
+        prior: str = "correlated",
         padding: str = "zeros",
         network: str = "convolutional",
         channels: Sequence[int] = (16, 32, 64),
@@ -131,9 +133,10 @@ class DVAEST(PrototypeStory):
         )
         if prior not in PRIORS:
             raise unknown_name("prior", prior, PRIORS)
-        learned = prior == "learned"
+        learned = prior != "fixed"
         self.prior_shift = nn.Parameter(torch.zeros(self.slots, size)) if learned else None
         self.prior_log_scale = nn.Parameter(torch.zeros(self.slots, size)) if learned else None
+        self.prior_below = nn.Parameter(torch.zeros(self.slots, size, size)) if prior == "correlated" else None
         self.index_head = None if guide == "collapsed" else nn.Linear(features, self.slots)
         self.keep_rows()
 
@@ -167,11 +170,20 @@ class DVAEST(PrototypeStory):
     def transform_prior(self, z: Float[Tensor, "*lead K"]) -> TorchDistributionMixin:
         """p(t | z); for a relaxed z the mixture of means and scales."""
         mean, scale = self.prior_of_clusters()
-        if len(mean) > 1:
-            mean, scale = z @ mean, z @ scale
-        else:
-            mean, scale = mean[0], scale[0]
-        return dist.Normal(mean, scale).to_event(1)
+        root = self.prior_root()
+        if len(mean) == 1:
+            return dist.Normal(mean[0], scale[0]).to_event(1)
+        if root is None:
+            return dist.Normal(z @ mean, z @ scale).to_event(1)
+        return PrecisionNormal(z @ mean, (z @ (root / scale.unsqueeze(-1)).flatten(1)).unflatten(-1, root.shape[-2:]))
+
+    def prior_root(self) -> Float[Tensor, "K D D"] | None:
+        """Unit lower triangular L: the precision of p(t | z = k), in units of its scales, is L L^T."""
+        if self.prior_below is None:
+            return None
+        used = self.in_use()
+        below = (self.prior_below * used * used.unsqueeze(-1)).tril(-1)
+        return below + torch.eye(len(used), device=used.device)
 
     def in_use(self) -> Float[Tensor, " D"]:
         """1 for the parameters of transforms that are switched on."""
@@ -233,6 +245,12 @@ class DVAEST(PrototypeStory):
         if len(centre) > 1:
             centre, width = centre[clusters], width[clusters]
         ratio, shift = scale / width, (mean - centre) / width
+        root = self.prior_root()
+        if root is not None:
+            root = root[clusters]
+            spread = torch.einsum("bkd,kd->bk", ratio.square(), root.square().sum(-1))
+            shift = torch.einsum("bkd,kde->bke", shift, root)
+            return 0.5 * (spread + shift.square().sum(-1) - ratio.shape[-1]) - ratio.log().sum(-1)
         return (0.5 * (ratio.square() + shift.square() - 1) - ratio.log()).sum(-1)
 
     # -- the recipe -----------------------------------------------------------------------------------------------
@@ -249,6 +267,8 @@ class DVAEST(PrototypeStory):
             found += list(self.index_head.parameters())
         if self.prior_shift is not None and self.prior_log_scale is not None:
             found += [self.prior_shift, self.prior_log_scale]
+        if self.prior_below is not None:
+            found.append(self.prior_below)
         return found
 
     # -- answers --------------------------------------------------------------------------------------------------

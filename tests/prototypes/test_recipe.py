@@ -99,7 +99,33 @@ def sure(story: DVAEST) -> DVAEST:
         story.head_biases[:, story.transformer.size :] = -6.0
         story.prior_shift.normal_(0, 0.5)
         story.prior_log_scale.normal_(0, 0.5)
+        if story.prior_below is not None:
+            story.prior_below.normal_(0, 0.2)
     return story
+
+
+def test_the_prior_of_transforms_has_a_covariance_per_cluster():
+    story = sure(DVAEST((1, 8, 8), clusters=3, spare=0, **TINY))
+    centre, scale = story.prior_of_clusters()
+    root = story.prior_root() / scale.unsqueeze(-1)
+    z = torch.eye(3)
+    exact = torch.distributions.MultivariateNormal(centre, precision_matrix=root @ root.mT)
+    t = centre + 0.1 * torch.randn_like(centre)
+    torch.testing.assert_close(story.transform_prior(z).log_prob(t), exact.log_prob(t), rtol=1e-4, atol=1e-2)
+    mean, narrow = t.expand(2, 3, -1), 0.02 + 0.1 * torch.rand(2, 3, t.shape[-1])
+    found = story.transform_kl(mean, narrow, torch.arange(3))
+    for n in range(2):
+        q = torch.distributions.MultivariateNormal(mean[n], torch.diag_embed(narrow[n] ** 2))
+        torch.testing.assert_close(found[n], torch.distributions.kl_divergence(q, exact), rtol=1e-4, atol=1e-2)
+
+
+def test_transforms_that_are_off_do_not_correlate():
+    story = sure(DVAEST((1, 8, 8), clusters=3, spare=0, **TINY))
+    story.transformer.active = 1
+    off = story.in_use() == 0
+    root = story.prior_root()[:, off]
+    assert off.any()
+    torch.testing.assert_close(root, torch.eye(len(off))[off].expand_as(root))
 
 
 @pytest.mark.parametrize("guide", DVAEST.guides)
@@ -195,7 +221,8 @@ def test_a_bank_takes_on_the_images_it_is_given(bank):
 
 def test_training_removes_the_spare_clusters_and_finds_the_shapes():
     run = fit("dvae-st", shapes(), steps=240, batch_size=60, validate_every=0, progress=False, learning_rate=3e-3,
-              story_options={"clusters": 3, "spare": 5, "transform_scales": [0.3, 0.05], **TINY})  # fmt: skip
+              story_options={"clusters": 3, "spare": 5, "transforms": ["affine", "thin-plate"],
+                             "transform_scales": [0.3, 0.05], **TINY})  # fmt: skip
     story, test = run.story, shapes(90, seed=1)
     assert int(story.active.sum()) == 3
     assert story.cluster_means().shape == (3, 1, 8, 8)
@@ -209,7 +236,10 @@ def test_training_removes_the_spare_clusters_and_finds_the_shapes():
 
 def test_an_interrupted_run_goes_on_with_the_same_moves(tmp_path):
     """Killed between removals and moves, it ends with the numbers of the run that was not."""
-    data, options = shapes(120), {"clusters": 3, "spare": 3, "transform_scales": [0.3, 0.05], **TINY}
+    data, options = (
+        shapes(120),
+        {"clusters": 3, "spare": 3, "transforms": ["affine", "thin-plate"], "transform_scales": [0.3, 0.05], **TINY},
+    )
     common = {"batch_size": 40, "progress": False, "validate_every": 0, "checkpoint_every": 33, "log_every": 33}
 
     def story() -> DVAEST:
@@ -272,12 +302,14 @@ def test_its_metrics_and_figures_are_made():
     assert {"accuracy", "purity", "nll", "kl", "elbo", "squared_error"} <= set(found)
     constant = 32 * math.log(2 * math.pi * 0.15)
     # a bound by 100 draws of t, against one draw and the KL term in closed form
-    assert found["elbo"] == pytest.approx(-(found["nll"] + found["kl"] + constant), abs=0.5)
+    assert found["elbo"] == pytest.approx(-(found["nll"] + found["kl"] + constant), abs=1.5)
     names = [maker.name for maker, _ in draw(Answers(story, data))]
     assert {"cluster-means", "explanations", "traversals", "surest-errors", "confusion"} <= set(names)
     labels, pictures = story.traversals(5)
     assert pictures.shape == (len(labels), 5, 1, 8, 8)
-    torch.testing.assert_close(pictures[:, 2], story.cluster_means()[:1].expand(38, -1, -1, -1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        pictures[:, 2], story.cluster_means()[:1].expand(len(labels), -1, -1, -1), atol=1e-5, rtol=0
+    )
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32)])

@@ -67,7 +67,9 @@ def test_shared_images_are_read_as_copies_are():
 
 
 def test_gradients_reach_image_and_parameters():
-    transformer = SpatialTransformer(("affine", "thin-plate", "morphological", "colour"), (1, 8, 8)).double()
+    transformer = SpatialTransformer(
+        ("thickness", "affine", "thin-plate", "morphological", "colour"), (1, 8, 8)
+    ).double()
     theta = transformer.prior().sample((2,)).double().requires_grad_()
     image = torch.rand(1, 8, 8, dtype=torch.double, requires_grad=True)
     assert torch.autograd.gradcheck(transformer, (image, theta), atol=1e-5)
@@ -173,6 +175,16 @@ def test_strokes_get_thicker_and_thinner():
     assert shrunk.sum() < 0.7 * transformer(image, plain).sum()
     assert grown.max() <= 1
     assert shrunk.min() >= 0
+
+
+def test_thickness_goes_to_the_extremes_of_the_neighbours():
+    transformer = SpatialTransformer(("thickness",), (1, 9, 9))
+    image = torch.zeros(1, 9, 9)
+    image[:, 1:8, 3:6] = 1.0
+    wide, narrow, half = (transformer(image, torch.tensor([theta])) for theta in (1.0, -1.0, 0.5))
+    assert wide.sum() == 9 * 5
+    assert narrow.sum() == 5 * 1
+    torch.testing.assert_close(half, (image + wide) / 2)
 
 
 def test_colour_is_gain_and_bias_of_each_channel():

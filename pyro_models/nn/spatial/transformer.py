@@ -18,6 +18,7 @@ from pyro_models.nn.spatial.colour import Colour
 from pyro_models.nn.spatial.grid import PointField, read_image
 from pyro_models.nn.spatial.morphological import Morphological
 from pyro_models.nn.spatial.similarity import Similarity
+from pyro_models.nn.spatial.thickness import Thickness
 from pyro_models.nn.spatial.thin_plate import ThinPlate
 from pyro_models.nn.spatial.transform import Transform, Warp
 
@@ -26,6 +27,7 @@ TRANSFORMS: dict[str, Any] = {
     "similarity": Similarity,
     "colour": Colour,
     "morphological": Morphological,
+    "thickness": Thickness,
     "thin-plate": ThinPlate,
 }
 PADDINGS = ("zeros", "border")
