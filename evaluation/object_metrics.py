@@ -44,9 +44,11 @@ def located(answers: Answers) -> dict[str, Score]:
         "f1_iou50": Score(matches.f1(OVERLAP), {"one box, the whole image": trivial.f1(OVERLAP), "perfect": 1.0}, rule),
         "matched_iou": Score(float(matches.iou.mean()) if len(matches.iou) else 0.0, {"perfect": 1.0}, "mean of pairs"),
     }
-    if bool(present.any()):
+    if bool((answers["count"] > 1).any()):
         scores["pixel_ari"] = Score(
-            objects.pixel_ari(segments, found.segments), {"chance": 0.0, "perfect": 1.0}, "pixels of true objects"
+            objects.pixel_ari(segments, found.segments),
+            {"chance": 0.0, "perfect": 1.0},
+            "pixels of true objects, scenes of two or more",
         )
     if found.classes is not None and "classes" in answers.data:
         classes = answers["classes"]

@@ -94,14 +94,16 @@ def object_class_accuracy(matches: Matches, classes: Array, found_classes: Array
 def pixel_ari(segments: Array, found: Array) -> float:
     """Mean over images of the adjusted Rand index of the true objects' pixels (background left out).
 
-    Images without objects are left out. Range [-0.5, 1], higher is better; 0 is chance.
+    Only images with two objects or more count: of a single object every clustering but one has index zero, so that one
+    pixel given away would look like chance. Range [-0.5, 1], higher is better; 0 is chance.
     """
     true, predicted = as_numpy(segments), as_numpy(found)
     if true.shape != predicted.shape or true.ndim != 3:
         raise MetricError(f"segments {true.shape} and found {predicted.shape} must both be [N, height, width].")
-    scores = [ari(a[a > 0], b[a > 0]) for a, b in zip(true, predicted, strict=True) if (a > 0).any()]
+    pairs = ((a[a > 0], b[a > 0]) for a, b in zip(true, predicted, strict=True))
+    scores = [ari(a, b) for a, b in pairs if len(np.unique(a)) > 1]
     if not scores:
-        raise MetricError("no image has an object; pixel ARI needs some.")
+        raise MetricError("no image has two objects; pixel ARI asks which pixels belong together.")
     return float(np.mean(scores))
 
 

@@ -81,6 +81,8 @@ def test_pixels_against_sklearn():
     expected = np.mean([adjusted_rand_score(a[a > 0], b[a > 0]) for a, b in zip(true, found, strict=True)])
     assert pixel_ari(true, found) == pytest.approx(expected)
     assert pixel_ari(true, true * 5) == pytest.approx(1.0)
+    alone = np.minimum(true[:1], 1)  # one object, of which part is given away: not counted
+    assert pixel_ari(np.concatenate((true, alone)), np.concatenate((found, found[:1]))) == pytest.approx(expected)
 
 
 def test_bad_input():
@@ -94,7 +96,7 @@ def test_bad_input():
         box_iou([[np.nan, 0, 1, 2]], [[0, 0, 1, 1]])
     with pytest.raises(MetricError, match="one for each box"):
         match(np.zeros((2, 3, 4)), np.ones((2, 2)), np.zeros((2, 3, 4)), np.ones((2, 3)))
-    with pytest.raises(MetricError, match="no image has an object"):
+    with pytest.raises(MetricError, match="no image has two objects"):
         pixel_ari(np.zeros((2, 3, 3)), np.zeros((2, 3, 3)))
     none = match(np.zeros((1, 1, 4)), [[False]], np.zeros((1, 1, 4)), [[False]])
     with pytest.raises(MetricError, match="no true object"):
