@@ -16,6 +16,7 @@ from pyro_models.conditional.hidden import Hidden
 from pyro_models.conditional.paths import LOG_SCALES, PATHS, Moments
 from pyro_models.errors import OptionError, unknown_name
 from pyro_models.nn import mlp
+from pyro_models.nn.dense import keep_variance
 from pyro_models.nn.gaussians import PrecisionNormal
 
 #: the path learns alone up to the first, the corrections count fully from the second (progress of training): otherwise
@@ -336,7 +337,19 @@ class CVAE(ConditionalStory):
         return self.decode(z, x, given, given, c).sample()
 
 
-def smooth(inputs: int, hidden: Sequence[int], outputs: int, small: bool = True) -> nn.Sequential:
+def smooth(inputs: int, hidden: Sequence[int], outputs: int, small: bool = True) -> nn.Module:
     """A smooth network; as a correction small at the start, on its own not (codes that say nothing would be a trap)."""
     network = mlp(inputs, hidden, outputs, nn.SiLU)
-    return shrink_last(network) if small else network
+    return shrink_last(network) if small else WithLinear(network, inputs, outputs)
+
+
+class WithLinear(nn.Module):
+    """``f(x) + A x``: what is linear in the inputs (a group's centre, a plain coordinate) need not be bent together."""
+
+    def __init__(self, network: nn.Module, inputs: int, outputs: int) -> None:
+        super().__init__()
+        keep_variance(network)
+        self.network, self.linear = network, nn.Linear(inputs, outputs, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x) + self.linear(x)
