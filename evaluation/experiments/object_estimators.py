@@ -64,7 +64,8 @@ def air_estimators(setting: Setting) -> Outcome:
     _figure(curves).savefig(setting.folder / "air-estimators.png", dpi=120, bbox_inches="tight")
     notes = (
         f"batches of {BATCH} scenes; {STEPS} steps or {SECONDS:.0f} s at most (reinforce 60, published 270); "
-        "processor seconds without the looks at the validation scenes, which a busy machine does not lengthen as it does wall seconds"
+        "processor seconds without the looks at the validation scenes, which a busy machine does not lengthen as it "
+        "does wall seconds"
     )
     headline = [key for key in metrics if key.startswith("seconds_to_95/")]
     return Outcome(metrics, "validation", SCENES_SEEN, seconds, notes=notes, headline=headline)
