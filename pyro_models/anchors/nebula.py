@@ -18,19 +18,16 @@ from pyro_models.anchors import factors, start
 from pyro_models.anchors.mixture import AnchorMixture
 from pyro_models.anchors.moves import Moves
 from pyro_models.anchors.networks import Plan, build_pair, kind_of, suited
+from pyro_models.anchors.options import check_kinds, check_recipe
 from pyro_models.anchors.presets import preset_options
-from pyro_models.anchors.repulsion import REPULSIONS, AnchorPrior, published_energy, refuse_runaway
+from pyro_models.anchors.repulsion import AnchorPrior, published_energy, refuse_runaway
 from pyro_models.anchors.views import Views
 from pyro_models.anchors.words import word_groups
 from pyro_models.datasets.data import Data
-from pyro_models.errors import OptionError, unknown_name
+from pyro_models.errors import OptionError
 from pyro_models.nn import make_posterior
 from pyro_models.story import Story
 
-ANCHORS = ("map", "parameters", "latent", "pseudo-inputs")
-COVARIANCES = ("diagonal", "spherical", "fixed")
-WEIGHTS = ("learned", "uniform", "tied")
-ENCODINGS = ("mixture", "enumerate-model", "enumerate-guide")
 #: weight of the KL terms while the codes spread out: enough to keep them near the origin
 FIRST_KL_WEIGHT = 1e-3
 #: share of the newest batch in the running mean of what a code costs
@@ -142,8 +139,8 @@ class Nebula(Story):
         free_bits: float = 0.0,
     ) -> None:
         super().__init__()
-        _check(clusters, anchors, covariance, weights, encoding, repulsion, hard, start, spread, concentration)
-        _check_recipe(warm_up, ramp, guess_until, view_weight, metric_weight, repulsion_strength, free_bits)
+        check_kinds(clusters, anchors, covariance, weights, encoding, repulsion, hard, start, spread, concentration)
+        check_recipe(warm_up, ramp, guess_until, view_weight, metric_weight, repulsion_strength, free_bits)
         self.shape = tuple(shape)
         self.clusters, self.latent, self.anchor_kind, self.encoding = clusters, latent, anchors, encoding
         self.covariance, self.weight_kind, self.hard, self.variational = covariance, weights, hard, variational
@@ -465,62 +462,3 @@ class Nebula(Story):
 def _switched(on: bool) -> contextlib.AbstractContextManager[Any]:
     """Leaves sites alone, or takes their log-probability out (an auto-encoder's codes have no price)."""
     return contextlib.nullcontext() if on else poutine.mask(mask=False)
-
-
-def _check(
-    clusters: int,
-    anchors: str,
-    covariance: str,
-    weights: str,
-    encoding: str,
-    repulsion: str,
-    hard: bool,
-    start_kind: str,
-    spread: float,
-    concentration: float,
-) -> None:
-    for kind, name, allowed in (
-        ("anchors", anchors, ANCHORS),
-        ("covariance", covariance, COVARIANCES),
-        ("weights", weights, WEIGHTS),
-        ("encoding", encoding, ENCODINGS),
-        ("repulsion", repulsion, REPULSIONS),
-        ("start", start_kind, start.STARTS),
-    ):
-        if name not in allowed:
-            raise unknown_name(kind, name, allowed)
-    if clusters < 1:
-        raise OptionError(f"clusters is {clusters}; it must be at least 1 (1 is a VAE).")
-    if hard and encoding != "mixture":
-        raise OptionError("hard=True has no index to enumerate; use encoding='mixture'.")
-    if anchors in ("latent", "pseudo-inputs") and hard:
-        raise OptionError(f"hard=True needs point anchors; anchors='{anchors}' are not.")
-    if not spread > 0 or not concentration > 0:
-        raise OptionError(f"spread and concentration must be positive, got {spread} and {concentration}.")
-    if weights == "tied" and not (covariance == "fixed" and spread < 1 and anchors != "pseudo-inputs"):
-        raise OptionError("weights='tied' needs covariance='fixed' with a spread below 1 (see log_weights).")
-    if repulsion == "published" and anchors not in ("map", "parameters"):
-        raise OptionError("repulsion='published' is an energy of point anchors; use anchors='map'.")
-
-
-def _check_recipe(
-    warm_up: float,
-    ramp: float,
-    guess_until: float,
-    view_weight: float,
-    metric_weight: float,
-    strength: float,
-    free_bits: float,
-) -> None:
-    if min(warm_up, ramp) < 0 or warm_up + ramp > 1:
-        raise OptionError(f"warm_up={warm_up} and ramp={ramp} are fractions of training whose sum is at most 1.")
-    if not 0 <= guess_until <= 1:
-        raise OptionError(f"guess_until is {guess_until}; it is a progress from 0 to 1.")
-    for name, value in (
-        ("view_weight", view_weight),
-        ("metric_weight", metric_weight),
-        ("repulsion_strength", strength),
-        ("free_bits", free_bits),
-    ):
-        if value < 0:
-            raise OptionError(f"{name} is {value}; it must not be negative.")

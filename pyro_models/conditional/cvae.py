@@ -70,7 +70,10 @@ class CVAE(ConditionalStory):
         likelihood: covariance of the hidden real columns given the code: ``diagonal``, ``low-rank`` or ``full``.
         rank: of the low-rank part.
         scale: fixed standard deviation of real columns, in the data's units; None learns one that depends on
-        everything. components: C, values of the discrete part of the code; 1 for none.
+        everything.
+        components: C, values of the discrete part of the code; 1 for none.
+        assign: q(c | x, m) from what each value explains (``energy``: log p(x_u | mean code) minus the KL term of z,
+            the best posterior but for the spread of z), or from a ``network`` of its own.
         beta: weight of the KL term.
         warm_up: fraction of training in which that weight grows from nearly nothing: codes are used before they are
         paid
@@ -100,6 +103,7 @@ class CVAE(ConditionalStory):
         rank: int = 2,
         scale: float | None = None,
         components: int = 1,
+        assign: str = "energy",
         beta: float = 1.0,
         warm_up: float = 0.0,
         masks: str = "uniform",
@@ -113,6 +117,7 @@ class CVAE(ConditionalStory):
             ("path", path, tuple(PATHS)),
             ("prior", prior, ("path", "conditional")),
             ("likelihood", likelihood, LIKELIHOODS),
+            ("assign", assign, ("energy", "network")),
             ("guide of CVAE", guide, self.guides),
         ):
             if value not in allowed:
@@ -150,7 +155,8 @@ class CVAE(ConditionalStory):
             if components > 1:
                 self.default_estimator = "exact"  # type: ignore[misc]  # of this story, with its discrete site
                 self.index_prior = smooth(inputs, hidden, components, corrects)
-                self.index_guide = smooth(inputs + columns_count, hidden, components, corrects)
+                if assign == "network":
+                    self.index_guide = smooth(inputs + columns_count, hidden, components, corrects)
                 inputs += components
             self.decoder_network = smooth(inputs + self.latent, hidden, sum(self.decoder_sizes), corrects)
             self.guide_network = smooth(inputs + columns_count, hidden, corrections, corrects)
@@ -205,13 +211,27 @@ class CVAE(ConditionalStory):
     def index_logits(self, x: Tensor, given: Tensor, known: Tensor | None = None) -> Tensor:
         """Of p(c | x_o, m), or of q(c | x, m) when told what is known."""
         assert self.index_prior is not None
-        assert self.index_guide is not None
         prior = self.index_prior(self._inputs(x, given, given)[1])
         if known is None:
             return prior
-        _, inputs = self._inputs(x, known, given)
-        guide = self.index_guide(torch.cat([inputs, known.to(x.dtype).expand(*inputs.shape[:-1], -1)], -1))
-        return torch.where((known & ~given).any(-1)[..., None], guide, prior)
+        if self.index_guide is None:
+            logits = prior.detach() + self._gains(x, given, known)
+        else:
+            _, inputs = self._inputs(x, known, given)
+            logits = self.index_guide(torch.cat([inputs, known.to(x.dtype).expand(*inputs.shape[:-1], -1)], -1))
+        return torch.where((known & ~given).any(-1)[..., None], logits, prior)
+
+    @torch.no_grad()
+    def _gains(self, x: Tensor, given: Tensor, known: Tensor) -> Tensor:
+        """What every c says of the hidden values: log p(x | mean code) / beta - KL(q(z | c) || p(z | c)),
+        ``[*batch, C]``. The warm-up is left out: it would make the choice hard when nothing is known yet.
+
+        Without gradient: where q(c | x) is the best one, the bound does not change with it to first order.
+        """
+        c = torch.arange(self.components, device=x.device).reshape(-1, *(1,) * (x.dim() - 1))
+        q, p = self.posterior(x, given, known, c), self.prior(x, given, c)
+        gains = self.decode(q.mean, x, given, known, c).log_prob(x) / self.beta - q.kl(p)
+        return gains.movedim(0, -1)
 
     def prior(self, x: Tensor, given: Tensor, c: Tensor | None = None) -> PrecisionNormal:
         """p(z | c, x_o, m)."""
@@ -346,9 +366,10 @@ def smooth(inputs: int, hidden: Sequence[int], outputs: int, small: bool = True)
 class WithLinear(nn.Module):
     """``f(x) + A x``: what is linear in the inputs (a group's centre, a plain coordinate) need not be bent together."""
 
-    def __init__(self, network: nn.Module, inputs: int, outputs: int) -> None:
+    def __init__(self, network: nn.Sequential, inputs: int, outputs: int) -> None:
         super().__init__()
         keep_variance(network)
+        network[-1].reset_parameters()  # moderate at the start: outputs are log scales too
         self.network, self.linear = network, nn.Linear(inputs, outputs, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

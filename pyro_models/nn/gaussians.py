@@ -56,6 +56,13 @@ class PrecisionNormal(TorchDistribution):
         log_det = self.root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         return log_det - 0.5 * standard.square().sum(-1) - 0.5 * value.shape[-1] * math.log(2 * math.pi)
 
+    def kl(self, other: PrecisionNormal) -> Tensor:
+        """KL(self || other) = (|L_o^T L^-T|^2 + |L_o^T (m - m_o)|^2 - K) / 2 + log det L - log det L_o."""
+        spread = torch.linalg.solve_triangular(self.root, other.root, upper=False).square().sum((-2, -1))
+        shift = (other.root.mT @ (self.location - other.location)[..., None])[..., 0].square().sum(-1)
+        own, others = (root.diagonal(dim1=-2, dim2=-1).log().sum(-1) for root in (self.root, other.root))
+        return 0.5 * (spread + shift - self.location.shape[-1]) + own - others
+
 
 class DiagonalNormal(TorchDistribution):
     """Independent normals as one event ``[..., K]``; unlike torch's it draws inside ``torch.vmap``."""

@@ -150,6 +150,29 @@ class TestMixtureCVAE(LatentCase):
         assert torch.equal(story.index_logits(x, given, given), story.index_logits(x, given))
 
 
+class TestNetworkMixtureCVAE(TestMixtureCVAE):
+    def make(self):
+        return CVAE((4,), latent=3, hidden=(16,), components=3, prior="conditional", assign="network")
+
+
+def test_the_index_goes_to_whoever_explains_the_row():
+    torch.manual_seed(0)
+    story = CVAE((4,), latent=2, hidden=(16,), path="none", prior="conditional", components=3, beta=0.5).eval()
+    x = rows()
+    given, known = torch.zeros_like(x, dtype=torch.bool), torch.ones_like(x, dtype=torch.bool)
+    given[:6, 1] = True
+    expected = story.index_logits(x, given).log_softmax(-1)
+    for c in range(3):
+        q, p = (
+            torch.distributions.MultivariateNormal(each.mean, each.covariance_matrix)
+            for each in (story.posterior(x, given, known, torch.tensor(c)), story.prior(x, given, torch.tensor(c)))
+        )
+        explained = story.decode(q.mean, x, given, known, torch.tensor(c)).log_prob(x) / 0.5
+        expected[:, c] += explained - torch.distributions.kl_divergence(q, p)
+    found = story.index_logits(x, given, known).softmax(-1)
+    torch.testing.assert_close(found, expected.softmax(-1), rtol=1e-3, atol=1e-5)
+
+
 class TestMixedCVAE(LatentCase):
     def make(self):
         return CVAE((4,), latent=3, hidden=(16,), columns=KINDS)
