@@ -13,6 +13,8 @@ for _name, _target, _summary in (
     ("flow-toy-2d", "flows:toy_2d", "sparse flows: three known fields found from 96 sequences, 24 restarts"),
     ("flow-supervised-mnist", "flows:supervised_mnist", "known transformations of MNIST digits: equivariance error"),
     ("flow-weak-mnist", "flows:weak_mnist", "latent transformations of MNIST digits, one a sequence"),
+    ("flow-supervised-shapes3d", "flows:supervised_shapes3d", "a rendered room in motion, the moving factor known"),
+    ("flow-sparse-shapes3d", "flows:sparse_shapes3d", "a rendered room in motion, nothing labelled"),
     ("flow-sparse-mnist", "flows:sparse_mnist", "several transformations of MNIST digits at once, unlabelled"),
     ("flow-cost", "flow_cost:flow_cost", "one step of the flow terms: stacked closed forms against loops of autograd"),
     ("vae-digits", "baselines:vae_digits", "VAE on scikit-learn's digits: the bound to beat"),

@@ -39,6 +39,17 @@ def test_digits(kind, setting, monkeypatch):
     assert "2 steps of 8 sequences" in outcome.notes
 
 
+@pytest.mark.parametrize("kind", ["supervised", "sparse"])
+def test_rooms(kind, setting, monkeypatch):
+    monkeypatch.setattr(flows, "ROOM", (2, 8, 1e-3))
+    monkeypatch.setattr(flows, "ROOMS", 40)
+    monkeypatch.setattr(flows, "ROOM_TESTS", 4)
+    monkeypatch.setattr(flows, "ROOM_NETWORK", {**flows.ROOM_NETWORK, "latent": 6, "hidden": [16]})
+    outcome = getattr(flows, f"{kind}_shapes3d")(setting)
+    assert any(key.startswith("equivariance/") for key in outcome.metrics)
+    assert ("spike_f1" in outcome.metrics) == (kind == "sparse")
+
+
 def test_cost(setting, monkeypatch):
     for name, value in (("FLOWS", (2,)), ("SIZES", (3,)), ("BATCH", 4), ("REPEATS", 1), ("LOOP_REPEATS", 1)):
         monkeypatch.setattr(flow_cost, name, value)
