@@ -369,7 +369,9 @@ class WithLinear(nn.Module):
     def __init__(self, network: nn.Sequential, inputs: int, outputs: int) -> None:
         super().__init__()
         keep_variance(network)
-        network[-1].reset_parameters()  # moderate at the start: outputs are log scales too
+        last = network[-1]
+        assert isinstance(last, nn.Linear)
+        last.reset_parameters()  # moderate at the start: outputs are log scales too
         self.network, self.linear = network, nn.Linear(inputs, outputs, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
