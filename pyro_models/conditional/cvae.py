@@ -72,8 +72,9 @@ class CVAE(ConditionalStory):
         scale: fixed standard deviation of real columns, in the data's units; None learns one that depends on
         everything.
         components: C, values of the discrete part of the code; 1 for none.
-        assign: q(c | x, m) from what each value explains (``energy``: log p(x_u | mean code) minus the KL term of z,
-            the best posterior but for the spread of z), or from a ``network`` of its own.
+        assign: q(c | x, m) from a ``network`` of its own, or from what each value explains (``energy``: log p(x_u |
+            mean code) minus the KL term of z, the best posterior but for the spread of z). The second finds well
+            separated groups at once; where z could say the same as c, it leaves values of c unused more often.
         beta: weight of the KL term.
         warm_up: fraction of training in which that weight grows from nearly nothing: codes are used before they are
         paid
@@ -103,7 +104,7 @@ class CVAE(ConditionalStory):
         rank: int = 2,
         scale: float | None = None,
         components: int = 1,
-        assign: str = "energy",
+        assign: str = "network",
         beta: float = 1.0,
         warm_up: float = 0.0,
         masks: str = "uniform",

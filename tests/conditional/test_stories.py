@@ -150,14 +150,15 @@ class TestMixtureCVAE(LatentCase):
         assert torch.equal(story.index_logits(x, given, given), story.index_logits(x, given))
 
 
-class TestNetworkMixtureCVAE(TestMixtureCVAE):
+class TestEnergyMixtureCVAE(TestMixtureCVAE):
     def make(self):
-        return CVAE((4,), latent=3, hidden=(16,), components=3, prior="conditional", assign="network")
+        return CVAE((4,), latent=3, hidden=(16,), components=3, prior="conditional", assign="energy")
 
 
 def test_the_index_goes_to_whoever_explains_the_row():
     torch.manual_seed(0)
-    story = CVAE((4,), latent=2, hidden=(16,), path="none", prior="conditional", components=3, beta=0.5).eval()
+    story = CVAE((4,), latent=2, hidden=(16,), path="none", prior="conditional", components=3,
+                 assign="energy", beta=0.5).eval()  # fmt: skip
     x = rows()
     given, known = torch.zeros_like(x, dtype=torch.bool), torch.ones_like(x, dtype=torch.bool)
     given[:6, 1] = True
