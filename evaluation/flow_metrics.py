@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 
@@ -10,7 +11,7 @@ from evaluation import flows as scores
 from evaluation import likelihood
 from evaluation.answers import Answers
 from evaluation.metric import Score, metric
-from pyro_models.story import Activates, Reconstructs, Transports
+from pyro_models.story import Activates, Drives, Reconstructs, Transports
 
 #: sequences scored at once, and steps of a prediction (the published tables stop at 7 of 8)
 CHUNK, STEPS = 250, 7
@@ -75,6 +76,62 @@ def spikes(answers: Answers) -> dict[str, Score]:
         correlation = scores.speed_correlation(speeds, true_speeds, found, truth)
         scored["speed_correlation"] = Score(correlation, {"perfect": 1.0}, rule)
     return scored
+
+
+def driven_errors(answers: Answers, first: int, last: int, rows: torch.Tensor) -> dict[str, float]:
+    """Mean over ``rows`` of the summed absolute error of frames ``first`` to ``last`` under the true controls, by the
+    model and by trivial predictions. Flows that nobody named are matched with factors first."""
+    story: Any = answers.story
+    controls = answers["spikes"] * answers["speeds"]
+    if isinstance(story, Activates):
+        known = min(story.steps, controls.shape[1])
+        found = answers.per_datum(lambda frames: story.activity(frames[:, : known + 1])[0])
+        flow_of = torch.from_numpy(scores.match_flows(found, answers["spikes"][:, :known]).flow_of)
+        controls = torch.zeros(*controls.shape[:-1], found.shape[-1]).index_copy(-1, flow_of, controls)
+    totals: dict[str, float] = {}
+    for index in rows.nonzero().flatten().split(CHUNK):
+        true = answers.data.batch(index)["frames"].cpu()
+        moved = story.drive(true[:, 0].to(answers.device), controls[index].to(answers.device)).cpu()
+        for name, predicted in {"model": moved.numpy(), **scores.trivial_predictions(true)}.items():
+            error = scores.sequence_errors(predicted, true, last)
+            if first > 1:
+                error = error - scores.sequence_errors(predicted, true, first - 1)
+            totals[name] = totals.get(name, 0.0) + float(error.sum())
+    return {name: total / int(rows.sum()) for name, total in totals.items()}
+
+
+@metric(
+    "composition",
+    needs=(Drives,),
+    fields=("frames", "spikes", "speeds"),
+    summary="error of sequences in which several transformations act",
+)
+def composition(answers: Answers) -> dict[str, Score]:
+    """The first frame carried along by the true controls, in sequences with two factors or more."""
+    rows = (answers["spikes"].amax(1) > 0).sum(-1) > 1
+    if not bool(rows.any()):
+        return {}
+    steps = min(STEPS, answers.story.steps, answers.data.shape("frames")[0] - 1)
+    errors = driven_errors(answers, 1, steps, rows)
+    rule = f"sum over {steps} frames, all pixels and channels, true controls; sequences with two factors or more"
+    return {"composition_error": Score(errors.pop("model"), errors, rule, "lower", int(rows.sum()))}
+
+
+@metric(
+    "extrapolation",
+    needs=(Drives,),
+    fields=("frames", "spikes", "speeds"),
+    summary="error of frames later than any in training",
+)
+def extrapolation(answers: Answers) -> dict[str, Score]:
+    """Frames beyond the trained time, per frame; asks for data with more steps than the story has."""
+    trained, steps = answers.story.steps, answers.data.shape("frames")[0] - 1
+    if steps <= trained:
+        return {}
+    errors = driven_errors(answers, trained + 1, steps, torch.ones(len(answers.data), dtype=torch.bool))
+    errors = {name: error / (steps - trained) for name, error in errors.items()}
+    rule = f"mean over frames {trained + 1} to {steps}, summed over pixels and channels; true controls"
+    return {"extrapolation_error": Score(errors.pop("model"), errors, rule, "lower", len(answers.data))}
 
 
 @metric(

@@ -177,6 +177,16 @@ class Transports(Protocol):
 
 
 @runtime_checkable
+class Drives(Protocol):
+    """A frame under given controls: ``drive(frame, controls [B, T, K]) -> [B, T + 1, *frame]``, any T; a control is
+    how far each flow goes in a step."""
+
+    steps: int
+
+    def drive(self, frame: Tensor, controls: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
 class Activates(Protocol):
     """Which flows act when, and how fast: ``activity(frames) -> (probabilities, speeds)``, both ``[B, T, K]``."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -135,9 +137,12 @@ def on_mnist(setting: Setting, story: str, recipe: Recipe) -> Outcome:
     """MNIST in motion, measured on digits of the official test set."""
     turn = {"turn": 10.0}
     single = load("flow-mnist", **setting.data_options(**turn))
-    data = load("flow-mnist", **setting.data_options(mode="sparse", **turn)) if story == "flow-sparse" else single
+    several = load("flow-mnist", **setting.data_options(mode="sparse", **turn))
+    longer = load("flow-mnist", **setting.data_options(steps=12, **turn)).test
+    data = several if story == "flow-sparse" else single
+    beyond = {"composition": several.test, "extrapolation": longer}
     notes = f"frames 3 x 28 x 28, held-out digits; decoder '{NETWORK['network']}', which draws a grey canvas and places"
-    return in_motion(setting, story, recipe, NETWORK, data, single.test, notes + " and tints it")
+    return in_motion(setting, story, recipe, NETWORK, data, single.test, notes + " and tints it", beyond)
 
 
 def on_shapes3d(setting: Setting, story: str) -> Outcome:
@@ -156,8 +161,10 @@ def in_motion(
     data: Splits,
     single: Data,
     notes: str,
+    beyond: Mapping[str, Data] = MappingProxyType({}),
 ) -> Outcome:
-    """Trains on sequences; errors of foretold frames, and spikes where they are latent."""
+    """Trains on sequences; errors of foretold frames, and spikes where they are latent. ``beyond``: metrics of
+    what no training sequence shows, and the data for them."""
     steps, batch, rate = recipe
     precision = fast_precision(setting.device)
     sparse = story == "flow-sparse"
@@ -183,6 +190,8 @@ def in_motion(
         found["split"] = "test"
         if story != "flow-supervised":
             add_result(found, evaluate(run.story, several if sparse else single, metrics=["spikes"]))
+        for metric, data_of_it in beyond.items():
+            add_result(found, evaluate(run.story, data_of_it.take(slice(0, MEASURED)), metrics=[metric]))
         found["metrics"] = {key: value for key, value in found["metrics"].items() if key.startswith(KEPT)}
         return found
 
@@ -198,6 +207,8 @@ def in_motion(
 #: what the results file keeps
 KEPT = (
     "equivariance/",
+    "composition_error",
+    "extrapolation_error",
     "bits_per_dim",
     "spike_f1",
     "flow_factor_match",

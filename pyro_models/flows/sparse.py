@@ -153,13 +153,20 @@ class SparseFlowStory(FrameStory):
     @torch.no_grad()
     def reconstruct(self, frames: Tensor) -> Tensor:
         """Frames from the first code and the inferred controls (spikes above one half, mean speeds) alone."""
-        flow, codes = self.flow(), self.codes(frames)
-        spikes, speeds = activity(flow, codes)
+        codes = self.codes(frames)
+        spikes, speeds = activity(self.flow(), codes)
         weights = (spikes > 0.5) * speeds.tile(spikes.shape[-1] // self.flows)
-        z, path = codes[:, 0], [codes[:, 0]]
+        return self._driven(codes[:, 0], weights)
+
+    @torch.no_grad()
+    def drive(self, frame: Tensor, controls: Float[Tensor, "batch time flow"]) -> Float[Tensor, "batch time_1 *frame"]:
+        """The frame carried along by several flows at once, each (both its parts) as far as its control says."""
+        return self._driven(self.features(frame.unsqueeze(1)), controls.tile(self.transport.columns // self.flows))
+
+    def _driven(self, z: Tensor, weights: Tensor) -> Tensor:
+        path = [z]
         for weight in weights.unbind(1):
-            z = z + (weight.unsqueeze(-1) * flow.fields(z)).sum(-2)
-            path.append(z)
+            path.append(path[-1] + (weight.unsqueeze(-1) * self.transport(path[-1].unsqueeze(-2))).sum(-2))
         return self.likelihood.mean(self.decoder(torch.stack(path, 1)))
 
     def dream_path(self, count: int) -> Tensor:

@@ -98,6 +98,18 @@ class TransportedStory(FrameStory):
         path = self.roll_out(self.posterior(self.encoder(frame)).mean, steps)
         return self.likelihood.mean(self.decoder(path.movedim(-2, -3)))
 
+    @torch.no_grad()
+    def drive(self, frame: Tensor, controls: Float[Tensor, "batch time flow"]) -> Float[Tensor, "batch time_1 *frame"]:
+        """The frame carried along by several flows at once, each as far as its control says; beyond T the last field
+        goes on."""
+        clock = self.transport.clock()
+        assert clock is not None
+        path = [self.posterior(self.encoder(frame)).mean]
+        for t, control in enumerate(controls.unbind(1), 1):
+            columns = self.transport(path[-1].unsqueeze(-2), clock[min(t, self.steps)])
+            path.append(path[-1] + (control.unsqueeze(-1) * columns).sum(-2))
+        return self.likelihood.mean(self.decoder(torch.stack(path, 1)))
+
     def add_term(self, name: str, values: Float[Tensor, "*batch"], size: int) -> None:
         """A named training term, known for the first sequences of a batch of ``size``: their mean stands for all."""
         pyro.factor(name, values.mean(-1, keepdim=True).expand(*values.shape[:-1], size), has_rsample=True)

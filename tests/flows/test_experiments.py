@@ -33,6 +33,7 @@ def test_digits(kind, setting, monkeypatch):
     monkeypatch.setattr(flows, "NETWORK", {"network": "posed", "latent": 4, "hidden": [16], "decoded": 2})
     outcome = getattr(flows, f"{kind}_mnist")(setting)
     expected = {"equivariance/scale", "equivariance/rotation", "equivariance/hue", "bits_per_dim"}
+    expected |= {"composition_error", "extrapolation_error"}
     assert expected < set(outcome.metrics)
     assert ("spike_f1" in outcome.metrics) == (kind != "supervised")
     assert outcome.baselines["equivariance/scale: black"] > outcome.baselines["equivariance/scale: copy previous"]

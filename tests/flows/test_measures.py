@@ -119,6 +119,54 @@ def test_every_story_is_measured_and_pictured(kind):
     assert {"flow-strips", "flow-predictions"} <= names
 
 
+def test_driving_by_one_flow_is_what_the_story_foretells():
+    data = flow_digits(mode="single").take(slice(0, 12))
+    story = SupervisedFlow.build(data, **SMALL).eval()
+    driven = story.drive(data["frames"][:, 0], data["spikes"])
+    torch.testing.assert_close(driven, story.reconstruct(data["frames"], data["k"]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [SupervisedFlow, WeakFlow, SparseFlowStory])
+def test_composition_and_extrapolation(kind):
+    short = flow_digits(mode="single", steps=4).take(slice(0, 12))
+    story = kind.build(short, **SMALL).eval()
+    data = flow_digits(mode="sparse", steps=6).take(slice(0, 40))
+    found = evaluate(story, data, metrics=["composition", "extrapolation"])
+    several = (data["spikes"].amax(1).sum(-1) > 1).nonzero().flatten()
+    assert 0 < len(several) < 40
+    assert found["sizes"]["composition_error"] == len(several)
+    trivial = found["baselines"]["extrapolation_error"]
+    assert trivial["black"] == pytest.approx(data["frames"][:, 5:].sum((1, 2, 3, 4)).mean().item() / 2, rel=1e-4)
+    if kind is SupervisedFlow:
+        driven = story.drive(data["frames"][:, 0], data["spikes"] * data["speeds"])
+        away = (driven - data["frames"]).abs().sum((2, 3, 4))
+        assert found["metrics"]["composition_error"] == pytest.approx(away[several, 1:5].sum(1).mean().item(), rel=1e-4)
+        assert found["metrics"]["extrapolation_error"] == pytest.approx(away[:, 5:].mean().item(), rel=1e-4)
+    assert "composition_error" not in evaluate(story, short, metrics=["composition"])["metrics"]
+    assert "extrapolation_error" not in evaluate(story, short, metrics=["extrapolation"])["metrics"]
+
+
+def test_unnamed_flows_are_driven_by_the_factor_they_match():
+    data = flow_digits(mode="sparse").take(slice(0, 40))
+
+    class Renamed(SparseFlowStory):
+        """Knows the truth; its flow f is factor ORDER[f]."""
+
+        ORDER = (2, 0, 1)
+
+        def activity(self, frames):
+            rows = [int((data["frames"] - one).abs().sum((1, 2, 3, 4)).argmin()) for one in frames]
+            return data["spikes"][rows][..., self.ORDER], data["speeds"][rows][..., self.ORDER]
+
+        def drive(self, frame, controls):
+            speeds = torch.empty_like(controls)
+            speeds[..., list(self.ORDER)] = controls
+            return data.movement.render(frame[:, 0], speeds)
+
+    found = evaluate(Renamed.build(data, **SMALL).eval(), data, metrics=["composition"])
+    assert found["metrics"]["composition_error"] < 0.05 * found["baselines"]["composition_error"]["copy previous"]
+
+
 def test_spikes_of_the_weak_story_are_measured_with_one_flow_a_sequence():
     data = flow_digits(mode="single").take(slice(0, 24))
     story = WeakFlow.build(data, **SMALL).eval()
