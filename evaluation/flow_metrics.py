@@ -83,8 +83,8 @@ def driven_errors(answers: Answers, first: int, last: int, rows: torch.Tensor) -
     model and by trivial predictions. Flows that nobody named are matched with factors first."""
     story: Any = answers.story
     controls = answers["spikes"] * answers["speeds"]
+    known = min(story.steps, controls.shape[1])
     if isinstance(story, Activates):
-        known = min(story.steps, controls.shape[1])
         found = answers.per_datum(lambda frames: story.activity(frames[:, : known + 1])[0])
         flow_of = torch.from_numpy(scores.match_flows(found, answers["spikes"][:, :known]).flow_of)
         controls = torch.zeros(*controls.shape[:-1], found.shape[-1]).index_copy(-1, flow_of, controls)

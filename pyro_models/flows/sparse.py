@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pyro_models.errors import OptionError
 from pyro_models.flows.frames import STA, FrameStory, pick
+from pyro_models.flows.relaxed import RelaxedControls
 from pyro_models.flows.spikes import SpikeChain
 from pyro_models.flows.trajectories import activity
 from pyro_models.flows.transition import SparseFlow
@@ -38,6 +39,13 @@ class SparseFlowStory(FrameStory):
     forward recursion) with the speeds integrated out in closed form; see ``transition.py``. So there is no guide for
     spikes and speeds, no temperature and no relaxation; given the codes their posterior is exact (``activity``).
 
+    Guides:
+
+    * ``exact`` (default): the above;
+    * ``relaxed``: the published way, for comparison. Steps are deterministic, only the first frame is encoded, and
+      switches and speeds are guessed by a network from pairs of frames, the switches relaxed while training
+      (``relaxed.py``).
+
     Control:
 
     * ``single`` (default): one switch per flow drives its potential and its rotational part together (M = K);
@@ -59,8 +67,10 @@ class SparseFlowStory(FrameStory):
         on, stay: probabilities of the switches.
         first_noise, first_kl, settle: the recipe.
         decoded: frames decoded per training step; None for all.
+        guide: ``exact`` or ``relaxed``.
     """
 
+    guides = ("exact", "relaxed")
     citation = STA
     #: a step's noise starts here and is learned; small codes' differences would drown in more
     FIRST_SIGMA = 0.1
@@ -85,6 +95,7 @@ class SparseFlowStory(FrameStory):
         first_kl: float = 0.1,
         settle: float = 0.3,
         decoded: int | None = None,
+        guide: str = "exact",
     ) -> None:
         super().__init__(shape, flows, latent, hidden, channels, network, likelihood, scale, decoded)
         if control not in ("single", "double"):
@@ -96,14 +107,26 @@ class SparseFlowStory(FrameStory):
             )
         self.tau, self.settle, self.first_noise, self.first_kl = tau, settle, first_noise, first_kl
         self.transport = LatentFields(flows, latent, potential, rotational=rotational, separate=control == "double")
-        self.chain = SpikeChain(self.transport.columns, on, stay)
-        self.log_sigma = nn.Parameter(torch.tensor(math.log(self.FIRST_SIGMA)))
+        columns = self.transport.columns
+        self.chain = SpikeChain(columns, on, stay)
+        self.controls = None
+        if guide == "relaxed":
+            self.controls = RelaxedControls(shape[1:], hidden[-1:], self.steps, flows, columns, tau, on, stay)
+        first_sigma = torch.tensor(math.log(self.FIRST_SIGMA))
+        if guide == "relaxed":
+            self.register_buffer("log_sigma", first_sigma)  # its steps have no noise
+        else:
+            self.log_sigma = nn.Parameter(first_sigma)
         self.extra_noise, self.kl_weight = 0.0, 1.0
 
     def at(self, progress: float) -> None:
         share = min(progress / self.settle, 1.0)
         self.extra_noise = self.first_noise * (1 - share)
         self.kl_weight = self.first_kl + (1 - self.first_kl) * share
+        if self.controls is not None:
+            self.controls.at(progress)
+
+    log_sigma: Tensor
 
     @property
     def sigma(self) -> Tensor:
@@ -125,14 +148,24 @@ class SparseFlowStory(FrameStory):
     def model(self, frames: Tensor) -> None:
         with pyro.plate("data", len(frames), dim=-1):
             with poutine.scale(scale=self.kl_weight):
-                z = pyro.sample("z", self.flow())
+                z = self._path(frames)
             chosen = self.chosen_frames(len(frames), frames.device)
             with poutine.scale(scale=self.weight(chosen)):
                 seen = pick(frames, chosen, len(self.shape) - 1)
                 pyro.sample("frames", self.likelihood(self.decoder(pick(z, chosen, 1))), obs=seen)
 
+    def _path(self, frames: Tensor) -> Float[Tensor, "*batch time_1 latent"]:
+        if self.controls is None:
+            return pyro.sample("z", self.flow())
+        z = pyro.sample("z", self.first_code(frames))
+        return self._carried(z, self.controls.model(frames))
+
     def guide(self, frames: Tensor) -> None:
         with pyro.plate("data", len(frames), dim=-1), poutine.scale(scale=self.kl_weight):
+            if self.controls is not None:
+                pyro.sample("z", self.posterior(self.encoder(frames[:, 0])))
+                self.controls.guide(frames)
+                return
             found = self.posterior(self.encoder(frames)).base_dist
             pyro.sample("z", dist.Normal(found.loc, found.scale).to_event(2))
 
@@ -145,7 +178,7 @@ class SparseFlowStory(FrameStory):
     def activity(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """p(y_t^k = 1 | codes) and E[g_t^k | codes, on], both ``[B, T, K]``; under double control the flow is on when
         either part is."""
-        spikes, speeds = activity(self.flow(), self.codes(frames))
+        spikes, speeds = self._inferred(frames)
         if spikes.shape[-1] > self.flows:
             spikes = spikes.unflatten(-1, (2, self.flows)).amax(-2)
         return spikes, speeds
@@ -153,23 +186,34 @@ class SparseFlowStory(FrameStory):
     @torch.no_grad()
     def reconstruct(self, frames: Tensor) -> Tensor:
         """Frames from the first code and the inferred controls (spikes above one half, mean speeds) alone."""
-        codes = self.codes(frames)
-        spikes, speeds = activity(self.flow(), codes)
+        spikes, speeds = self._inferred(frames)
         weights = (spikes > 0.5) * speeds.tile(spikes.shape[-1] // self.flows)
-        return self._driven(codes[:, 0], weights)
+        return self._driven(self.codes(frames)[:, 0], weights)
+
+    def _inferred(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        if self.controls is not None:
+            return self.controls.activity(frames)
+        return activity(self.flow(), self.codes(frames))
 
     @torch.no_grad()
     def drive(self, frame: Tensor, controls: Float[Tensor, "batch time flow"]) -> Float[Tensor, "batch time_1 *frame"]:
         """The frame carried along by several flows at once, each (both its parts) as far as its control says."""
         return self._driven(self.features(frame.unsqueeze(1)), controls.tile(self.transport.columns // self.flows))
 
-    def _driven(self, z: Tensor, weights: Tensor) -> Tensor:
+    def _carried(self, z: Float[Tensor, "*batch latent"], weights: Tensor) -> Float[Tensor, "*batch time_1 latent"]:
         path = [z]
-        for weight in weights.unbind(1):
+        for weight in weights.unbind(-2):
             path.append(path[-1] + (weight.unsqueeze(-1) * self.transport(path[-1].unsqueeze(-2))).sum(-2))
-        return self.likelihood.mean(self.decoder(torch.stack(path, 1)))
+        return torch.stack(path, -2)
+
+    def _driven(self, z: Tensor, weights: Tensor) -> Tensor:
+        return self.likelihood.mean(self.decoder(self._carried(z, weights)))
 
     def dream_path(self, count: int) -> Tensor:
+        if self.controls is not None:
+            return self._carried(
+                torch.randn(count, self.latent, device=self.log_sigma.device), self.controls.dream(count)
+            )
         return self.flow().sample((count,))
 
     @torch.no_grad()

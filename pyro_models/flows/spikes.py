@@ -14,9 +14,12 @@ over 2^M - 1 states. With ``rest=True`` nothing is redrawn and all 2^M states ar
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from pyro.distributions import constraints
+from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
 
 from pyro_models.errors import OptionError
@@ -119,6 +122,47 @@ class SpikeChain(nn.Module):
             found.append(now @ self.states.mean(1))
             now = now @ self.transition
         return torch.stack(found)
+
+
+class SwitchPaths(TorchDistribution):
+    """Paths ``[T, M]`` of M switches that go on and off each on its own (all off is allowed): zeros and ones."""
+
+    arg_constraints: dict[str, Any] = {}  # noqa: RUF012  # torch reads it from the class
+    support = constraints.independent(constraints.boolean, 2)
+
+    def __init__(self, steps: int, on: Tensor, stay: Tensor, batch_shape: torch.Size = torch.Size()) -> None:  # noqa: B008
+        self.on, self.stay = on, stay
+        super().__init__(batch_shape, torch.Size([steps, len(on)]), validate_args=False)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> SwitchPaths:
+        return SwitchPaths(self.event_shape[0], self.on, self.stay, torch.Size(batch_shape))
+
+    def chances(self, before: Tensor) -> Tensor:
+        """P(on now), ``before`` being states or probabilities of having been on, ``[..., T - 1, M]``: one step more."""
+        first = self.on.expand(*before.shape[:-2], 1, -1)
+        return torch.cat([first, self.on + (self.stay - self.on) * before], -2)
+
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
+        path: list[Tensor] = []
+        chance = self.on.expand(*sample_shape, *self.batch_shape, -1)
+        for _ in range(self.event_shape[0]):
+            path.append(torch.bernoulli(chance))
+            chance = self.on + (self.stay - self.on) * path[-1]
+        return torch.stack(path, -2)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        chance = self.chances(value[..., :-1, :])
+        return torch.where(value > 0.5, chance.log(), (1 - chance).log()).sum((-2, -1))
+
+    def mean_field_kl(self, probs: Float[Tensor, "*batch time switch"]) -> Float[Tensor, "*batch"]:
+        """KL to this from switches that are independent of each other and over time: sums over two values each."""
+        cost = probs.new_zeros(())
+        before = self.chances(torch.zeros_like(probs[..., :-1, :])), self.chances(torch.ones_like(probs[..., :-1, :]))
+        was_on = torch.cat([torch.zeros_like(probs[..., :1, :]), probs[..., :-1, :]], -2)
+        for chance, weight in zip(before, (1 - was_on, was_on), strict=True):
+            ratio = torch.xlogy(probs, probs / chance) + torch.xlogy(1 - probs, (1 - probs) / (1 - chance))
+            cost = cost + weight * ratio
+        return cost.sum((-2, -1))
 
 
 def chain_tables(states: Tensor, on: float, stay: float, rest: bool) -> tuple[Tensor, Tensor]:

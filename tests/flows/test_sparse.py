@@ -39,6 +39,23 @@ class TestDoubleControl(StoryCase):
         return noise()
 
 
+class TestRelaxedSparseFlow(StoryCase):
+    def make(self):
+        return SparseFlowStory(SHAPE, flows=2, guide="relaxed", **SMALL)
+
+    def data(self):
+        return noise()
+
+
+class TestRelaxedDoubleControlOfVectors(StoryCase):
+    def make(self):
+        return SparseFlowStory((4, 6), flows=2, latent=3, hidden=(16,), likelihood="gaussian", network="mlp",
+                               control="double", guide="relaxed")  # fmt: skip
+
+    def data(self):
+        return Data({"frames": torch.randn(9, 4, 6, generator=torch.Generator().manual_seed(0))})
+
+
 class TestGradientFlowsOfVectors(StoryCase):
     def make(self):
         return SparseFlowStory(

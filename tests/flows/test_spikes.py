@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pyro_models.errors import OptionError
-from pyro_models.flows.spikes import SpikeChain
+from pyro_models.flows.spikes import SpikeChain, SwitchPaths
 
 
 @pytest.mark.parametrize("rest", [False, True])
@@ -89,3 +89,16 @@ def test_prior_samples_have_the_prior_activity():
 def test_wrong_options_are_refused(options):
     with pytest.raises(OptionError, match=r"switches|probabilities"):
         SpikeChain(**options)
+
+
+def test_paths_of_switches_are_a_distribution():
+    paths = SwitchPaths(3, torch.tensor([0.2, 0.3]), torch.tensor([0.9, 0.6]))
+    every = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 6).reshape(-1, 3, 2)
+    log_p = paths.log_prob(every)
+    assert log_p.exp().sum().item() == pytest.approx(1.0, abs=1e-5)
+    drawn = paths.expand((20_000,)).sample()
+    torch.testing.assert_close(drawn.mean(0), (log_p.exp()[:, None, None] * every).sum(0), atol=0.02, rtol=0)
+    probs = torch.rand(3, 2)
+    log_q = torch.where(every > 0, probs.log(), (1 - probs).log()).sum((1, 2))
+    by_hand = (log_q.exp() * (log_q - log_p)).sum()
+    torch.testing.assert_close(paths.mean_field_kl(probs), by_hand, rtol=1e-4, atol=1e-5)
