@@ -13,6 +13,7 @@ from evaluation import conditional as measured
 from evaluation.reproduce import Outcome, Setting
 from inference.device import fast_precision
 from inference.loop import fit
+from inference.restarts import fit_best
 from pyro_models.conditional import bounds, exact
 from pyro_models.conditional.masks import quadrant_masks
 from pyro_models.datasets import load
@@ -75,8 +76,8 @@ def rate_distortion(setting: Setting) -> Outcome:
             options = {"latent": 2, "hidden": [96, 96, 96], "path": "none", "prior": "conditional", "components": 4,
                        "scale": (BETA / 2) ** 0.5, "warm_up": 0.3, "masks": "subsets",
                        **SET_OPTIONS.get(name, {})}  # fmt: skip
-            run = fit("cvae", name, seed=seed, steps=SET_STEPS.get(name, 3000), story_options=options,
-                      device=setting.device, **TRAINING)  # fmt: skip
+            run = fit_best("cvae", name, restarts=SET_RESTARTS.get(name, 1), seed=seed, story_options=options,
+                           steps=SET_STEPS.get(name, 3000), device=setting.device, **TRAINING)  # fmt: skip
             x = SETS[name].draw(rows, torch.Generator().manual_seed(31 + seed))
             with torch.random.fork_rng():
                 torch.manual_seed(seed)
@@ -92,7 +93,8 @@ def rate_distortion(setting: Setting) -> Outcome:
     notes = (
         "beta 1. gap/SET: loss of single draws minus the least possible loss of any code (Blahut-Arimoto, to a few "
         "thousandths), mean over all masks but the full one; gap_none: nothing given; gap_worst: worst mask. Fresh "
-        "data."
+        "data. 3000 steps of 256; the swiss roll 4000 with wider networks, the better bound of two starts; the blobs "
+        "1500 with the discrete code given to whoever explains the row."
     )
     return Outcome(metrics, "fresh", rows, seconds, baselines, notes=notes)
 
@@ -101,6 +103,8 @@ def rate_distortion(setting: Setting) -> Outcome:
 #: discrete code given to whoever explains the row
 SET_OPTIONS: dict[str, Any] = {"swiss-roll": {"hidden": [256, 256, 256]}, "blobs": {"assign": "energy"}}
 SET_STEPS = {"swiss-roll": 4000, "blobs": 1500}
+#: starts, the best bound on validation data counts: the roll's discrete code stays unused under a mask or two otherwise
+SET_RESTARTS = {"swiss-roll": 2}
 
 
 def _masks(name: str) -> np.ndarray:
