@@ -79,12 +79,16 @@ def pointnet(plan: Plan) -> Pair:
 
 
 def voxels(plan: Plan) -> Pair:
-    """Voxel grids: 3x3x3 stages of stride 2 with ``channels``, a dense layer as wide as the last of ``hidden``."""
-    plan.check_options(())
+    """Voxel grids: 3x3x3 stages of stride 2 with ``channels``, a dense layer as wide as the last of ``hidden``.
+
+    Option ``fire``: stages that squeeze and expand, with few weights.
+    """
+    plan.check_options(("fire",))
+    fire = bool(plan.options.get("fire", False))
     name = plan.choose_likelihood(("bernoulli", "gaussian"))
     return Pair(
-        VoxelEncoder(plan.shape, plan.channels, plan.hidden[-1], plan.features),
-        VoxelDecoder(plan.latent, plan.hidden[-1], plan.channels, plan.target_shape),
+        VoxelEncoder(plan.shape, plan.channels, plan.hidden[-1], plan.features, fire),
+        VoxelDecoder(plan.latent, plan.hidden[-1], plan.channels, plan.target_shape, fire),
         make_likelihood(name, len(plan.target_shape), plan.scale),
     )
 

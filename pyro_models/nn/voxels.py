@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from pyro_models.errors import OptionError
 from pyro_models.nn.convolutional import halved
+from pyro_models.nn.fire import FireDown, FireUp
 
 #: root mean square distance from the centre to which grids are brought before they are compared (in half sides), and
 #: the smallest that a grid may have (a single voxel has none)
@@ -37,21 +38,25 @@ def keep_signal(network: nn.Module) -> None:
             fan = layer.weight[0].numel()
             if isinstance(layer, nn.ConvTranspose3d):
                 # every output voxel hears of an eighth of a kernel of stride 2, from all input channels
-                fan = layer.weight.shape[0] * layer.weight[0, 0].numel() // 8
+                fan = max(1, layer.weight.shape[0] * layer.weight[0, 0].numel() // 8)
             nn.init.normal_(layer.weight, 0.0, (2 / max(fan, 1)) ** 0.5)
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
 
 
 class VoxelEncoder(nn.Module):
-    """Grid to vector: ``[..., channel, depth, height, width] -> [..., outputs]``; 3x3x3 stages, one hidden layer."""
+    """Grid to vector: ``[..., channel, depth, height, width] -> [..., outputs]``; 3x3x3 stages (``fire``: squeeze and
+    expand), one hidden layer."""
 
-    def __init__(self, shape: Sequence[int], channels: Sequence[int], hidden: int, outputs: int) -> None:
+    def __init__(
+        self, shape: Sequence[int], channels: Sequence[int], hidden: int, outputs: int, fire: bool = False
+    ) -> None:
         super().__init__()
         source, *sides = grid_shape(shape)
         layers: list[nn.Module] = []
         for target in channels:
-            layers += [nn.Conv3d(source, target, 3, stride=2, padding=1), nn.ReLU()]
+            stage = FireDown(source, target, 3) if fire else nn.Conv3d(source, target, 3, stride=2, padding=1)
+            layers += [stage, nn.ReLU()]
             source = target
         volume = 1
         for side in sides:
@@ -84,7 +89,9 @@ class VoxelEncoder(nn.Module):
 class VoxelDecoder(nn.Module):
     """Vector to grid, the encoder mirrored: ``[..., inputs] -> [..., channel, depth, height, width]``."""
 
-    def __init__(self, inputs: int, hidden: int, channels: Sequence[int], shape: Sequence[int]) -> None:
+    def __init__(
+        self, inputs: int, hidden: int, channels: Sequence[int], shape: Sequence[int], fire: bool = False
+    ) -> None:
         super().__init__()
         final, *sides = grid_shape(shape)
         stages = list(channels)
@@ -94,8 +101,10 @@ class VoxelDecoder(nn.Module):
             target = stages[-level - 2] if level + 1 < len(stages) else final
             # A stride-2 stage doubles 2n-1 or 2n; the output padding chooses which, so every size is reached.
             extra = tuple(sizes[level + 1] - 2 * sizes[level] + 1 for sizes in levels)
-            layers.append(nn.ConvTranspose3d(source, target, 3, stride=2, padding=1, output_padding=extra))  # type: ignore[arg-type]  # three sides
-            layers.append(nn.ReLU())
+            stage: nn.Module = FireUp(source, target, extra)
+            if not fire:
+                stage = nn.ConvTranspose3d(source, target, 3, stride=2, padding=1, output_padding=extra)  # type: ignore[arg-type]  # three sides
+            layers += [stage, nn.ReLU()]
         start = tuple(sizes[0] for sizes in levels)
         self.net = nn.Sequential(
             nn.Linear(inputs, hidden),

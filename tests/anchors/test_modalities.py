@@ -66,6 +66,13 @@ class TestVoxels(StoryCase):
         return solids(24, form="voxels", side=5)
 
 
+class TestFireVoxels(TestVoxels):
+    def make(self):
+        torch.manual_seed(0)
+        options = {"channels": (8, 8), "network_options": {"fire": True}}
+        return Nebula.build(self.data(), **SMALL, **options, start="neighbours")
+
+
 @pytest.mark.parametrize(
     ("data", "kind", "network"),
     [

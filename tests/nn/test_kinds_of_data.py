@@ -99,12 +99,23 @@ def test_expected_clouds_have_as_many_points_as_the_data(centres):
 # --- voxels ---
 
 
+@pytest.mark.parametrize("fire", [False, True])
 @pytest.mark.parametrize("shape", [(1, 16, 16, 16), (2, 7, 10, 5)])
-def test_voxel_networks_reach_every_size(shape):
+def test_voxel_networks_reach_every_size(shape, fire):
     x = torch.rand(2, 3, *shape)
-    code = VoxelEncoder(shape, (4, 6), 8, 5)(x)
+    code = VoxelEncoder(shape, (4, 6), 8, 5, fire)(x)
     assert code.shape == (2, 3, 5)
-    assert VoxelDecoder(5, 8, (4, 6), shape)(code).shape == x.shape
+    assert VoxelDecoder(5, 8, (4, 6), shape, fire)(code).shape == x.shape
+
+
+def test_fire_stages_have_few_weights():
+    plain, squeezed = (VoxelEncoder((1, 8, 8, 8), (64, 128), 8, 5, fire) for fire in (False, True))
+    weights = [sum(p.numel() for p in net.net[:4].parameters()) for net in (plain, squeezed)]
+    assert weights[1] < weights[0] / 3
+
+
+def test_voxel_networks_refuse_images():
+    shape = (1, 16, 16, 16)
     with pytest.raises(OptionError, match="reads grids of shape"):
         VoxelEncoder(shape[1:], (4,), 8, 5)
 
