@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 
 demo: $(INSTALLED)
 	$(BIN)/pyro-models train dvae-st --data digits --steps 1500 --learning-rate 3e-3 --schedule drop \
-		--options.channels '[16, 32]' --options.variance 0.03 --options.prior fixed --threads 1
+		--options.channels '[16, 32]' --options.variance 0.03 --threads 1
 
 test: lint
 	$(BIN)/python -m pytest -n 2 -q

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import pyro
@@ -57,38 +56,6 @@ class SupervisedFlow(TransportedStory):
 
     fields: ClassVar[tuple[str, ...]] = ("frames", "k")
     citation = FFRL
-
-    def __init__(
-        self,
-        shape: Sequence[int],
-        flows: int = 3,
-        latent: int = 32,
-        potential: int = 16,
-        hidden: Sequence[int] = (512, 256),
-        channels: Sequence[int] = (32, 64),
-        network: str = "mlp",
-        likelihood: str = "bernoulli",
-        scale: float | None = None,
-        pde: float = 0.1,
-        flow_prior: float = 0.01,
-        diffusion: float = 0.1,
-        decoded: int | None = None,
-    ) -> None:
-        super().__init__(
-            shape,
-            flows,
-            latent,
-            potential,
-            hidden,
-            channels,
-            network,
-            likelihood,
-            scale,
-            pde,
-            flow_prior,
-            diffusion,
-            decoded,
-        )
 
     @classmethod
     def derive(cls, data: Data) -> dict[str, Any]:
