@@ -151,9 +151,14 @@ def per_seed(setting: Setting, run_one: Callable[[int], dict[str, Any]]) -> Outc
         for key, named in first["baselines"].items()
         for name in named
     }
-    metrics = {key: [r["metrics"][key] for r in results] for key in first["metrics"]}
+    metrics = columns([r["metrics"] for r in results])
     splits = {key: (first["split"], n) for key, n in first["sizes"].items()}
     return Outcome(metrics, first["split"], first["n"], seconds, baselines, splits)
+
+
+def columns(rows: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    """What every seed measured, by quantity: rows of the same keys, one per seed."""
+    return {key: [row[key] for row in rows] for key in rows[0]}
 
 
 def fit_and_measure(setting: Setting, story: str, data: str, *, data_options: Any = None, **options: Any) -> Outcome:

@@ -6,7 +6,7 @@ No label is seen in training, and nothing is chosen by one. Accuracy is the one-
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from evaluation.answers import Answers
 from evaluation.clustering import hungarian_accuracy, nmi
 from evaluation.correlations import latent_correlations
 from evaluation.measure import evaluate
-from evaluation.reproduce import Outcome, Setting
+from evaluation.reproduce import Outcome, Setting, columns
 from inference import fit
 from pyro_models.anchors.nebula import Nebula
 from pyro_models.datasets import load
@@ -124,7 +124,7 @@ def nebula_repulsion(setting: Setting) -> Outcome:
         f"{FEW} images, {SHORT['steps']} steps of {SHORT['batch_size']}; stopped: the guard against run-away anchors."
     )
     headline = [f"anchors_used/{name}-20" for name in ("log-gas", "none", "published")]
-    return Outcome(_columns(rows), "test", test, seconds, notes=notes, headline=headline)
+    return Outcome(columns(rows), "test", test, seconds, notes=notes, headline=headline)
 
 
 def nebula_correlation(setting: Setting) -> Outcome:
@@ -144,7 +144,7 @@ def nebula_correlation(setting: Setting) -> Outcome:
     notes = (
         f"D = 32, {short['steps']} steps of {short['batch_size']}; active: variance of the posterior mean above 0.01."
     )
-    return Outcome(_columns(rows), "test", test, seconds, notes=notes, headline=list(rows[0]))
+    return Outcome(columns(rows), "test", test, seconds, notes=notes, headline=list(rows[0]))
 
 
 def _stopped(story: Any, splits: Splits, seed: int, setting: Setting) -> bool:
@@ -180,7 +180,7 @@ def _table(setting: Setting, data: str, options: Mapping[str, Any], training: Ma
     words = f"{training['steps']} steps of {training['batch_size']}."
     if "accuracy_start" in rows[0]:
         words += " accuracy_start: the groups of the neighbour graph, before any network."
-    return Outcome(_columns(rows), "test", test, seconds, beside, places, words)
+    return Outcome(columns(rows), "test", test, seconds, beside, places, words)
 
 
 def _fit(
@@ -209,10 +209,6 @@ def _answers(story: Any, data: Data) -> Row:
 def _accuracy(story: Any, data: Data) -> float:
     answers = Answers(story, data)
     return hungarian_accuracy(answers["label"].numpy(), answers.responsibilities.argmax(1).numpy())
-
-
-def _columns(rows: Sequence[Row]) -> dict[str, list[float]]:
-    return {key: [row[key] for row in rows] for key in rows[0]}
 
 
 for _experiment in (nebula_repulsion, nebula_correlation):

@@ -15,7 +15,7 @@ import torch
 from evaluation.answers import Answers
 from evaluation.clustering import hungarian_accuracy, nmi
 from evaluation.measure import evaluate
-from evaluation.reproduce import Outcome, Setting
+from evaluation.reproduce import Outcome, Setting, columns
 from evaluation.shape_metrics import lengths
 from evaluation.shapes import chamfer, overlap
 from inference import fit
@@ -110,7 +110,7 @@ def nebula_completion(setting: Setting) -> Outcome:
     notes = (
         "/best: of 8 draws; /spread: overlap (or distance) of two draws. Nothing seen of one half, chosen at random."
     )
-    return Outcome(_columns(rows), "test", count, seconds, beside, notes=notes, headline=["iou", "chamfer"])
+    return Outcome(columns(rows), "test", count, seconds, beside, notes=notes, headline=["iou", "chamfer"])
 
 
 def nebula_sequence(setting: Setting) -> Outcome:
@@ -202,7 +202,7 @@ def _table(
     places = {key: ("test", n) for key, n in sizes.items()}
     places |= {key: ("train", train) for key in rows[0] if key in ("accuracy_train", "nmi_train", "accuracy_start")}
     words = f"{steps} steps of {TRAINING['batch_size']}."
-    return Outcome(_columns(rows), "test", test, seconds, beside, places, words)
+    return Outcome(columns(rows), "test", test, seconds, beside, places, words)
 
 
 def _row(story: Any, splits: Splits, measured: Mapping[str, Any]) -> Row:
@@ -238,10 +238,6 @@ def _beside(outcome: Outcome, more: Mapping[str, float]) -> Outcome:
     from dataclasses import replace
 
     return replace(outcome, baselines={**outcome.baselines, **more})
-
-
-def _columns(rows: Sequence[Row]) -> dict[str, list[float]]:
-    return {key: [row[key] for row in rows] for key in rows[0]}
 
 
 for _experiment in (

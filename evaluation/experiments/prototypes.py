@@ -14,7 +14,7 @@ import torch
 from evaluation.answers import Answers
 from evaluation.clustering import hungarian_accuracy
 from evaluation.measure import evaluate
-from evaluation.reproduce import Outcome, Setting
+from evaluation.reproduce import Outcome, Setting, columns
 from inference.restarts import fit_best
 from pyro_models.datasets.data import Splits
 from pyro_models.prototypes.moves import merge_clusters
@@ -132,7 +132,7 @@ def overclustering_mnist(setting: Setting) -> Outcome:
         seconds.append(time.perf_counter() - began)
     beside = {"purity/12: original, exact (mean, training data)": 0.8833, "purity/11: original, exact": 0.8648}
     notes = f"Shortened: {short['steps']} steps of {short['batch_size']} instead of {DVAE_ST['steps']}."
-    return Outcome(_columns(rows), "test", 10_000, seconds, beside, notes=notes)
+    return Outcome(columns(rows), "test", 10_000, seconds, beside, notes=notes)
 
 
 #: recipe without one ingredient, by name
@@ -164,7 +164,7 @@ def dvae_st_mnist_ablation(setting: Setting) -> Outcome:
         rows.append(row)
         seconds.append(time.perf_counter() - began)
     notes = f"Shortened: {short['steps']} steps of {short['batch_size']} instead of {DVAE_ST['steps']}."
-    return Outcome(_columns(rows), "test", 10_000, seconds, {}, notes=notes)
+    return Outcome(columns(rows), "test", 10_000, seconds, {}, notes=notes)
 
 
 def _table(
@@ -194,7 +194,7 @@ def _table(
                 row.update({f"{key}/{estimator}": value for key, value in found.items()})
         rows.append(row)
         seconds.append(time.perf_counter() - began)
-    metrics = _columns(rows)
+    metrics = columns(rows)
     best = min(range(len(rows)), key=lambda i: rows[i]["nll"] + rows[i]["kl"])
     beside = {"accuracy: best by the bound": rows[best]["accuracy"]}
     for name, (accuracy, nll) in ORIGINAL[original].items():
@@ -245,10 +245,6 @@ def _accuracy(story: Any, splits: Splits, part: str = "test") -> float:
     data = getattr(splits, part)
     answers = Answers(story, data.take(slice(0, TRAIN_DATA)))
     return hungarian_accuracy(answers["label"].numpy(), answers.responsibilities.argmax(1).numpy())
-
-
-def _columns(rows: Sequence[Row]) -> dict[str, list[float]]:
-    return {key: [row[key] for row in rows] for key in rows[0]}
 
 
 #: tables over many estimators are run with fewer seeds unless told otherwise
