@@ -30,9 +30,9 @@ MOST = 3
 
 #: what the README shows first: experiment, metric, in words, as percent or not, what was there before
 HIGHLIGHTS: tuple[tuple[str, str, str, bool, str], ...] = (
-    ("dvae-st-mnist", "accuracy", "MNIST digits named without labels, prototypes under transforms", True,
+    ("dvae-st-mnist", "accuracy", "MNIST digits sorted without labels, prototypes under transforms", True,
      "original: mean 77.3 %, training data"),
-    ("nebula-mnist", "accuracy", "MNIST digits named without labels, anchors in the latent space", True,
+    ("nebula-mnist", "accuracy", "MNIST digits sorted without labels, anchors in the latent space", True,
      "VaDE: 94.5 %, best run"),
     ("air-multimnist", "count_accuracy", "objects counted right", True, "original: mean 85.1 %"),
     ("dair-multimnist", "count_accuracy", "objects counted right, by prototypes that also name them", True,
@@ -50,7 +50,7 @@ HIGHLIGHTS: tuple[tuple[str, str, str, bool, str], ...] = (
 def highlights_table(results: list[dict[str, Any]]) -> str:
     """The headline of each family, mean and spread over seeds."""
     by_name = {result["name"]: result for result in results}
-    lines = ["| what | measured on held-out data | before | experiment |", "|---|---|---|---|"]
+    lines = ["| what | measured, mean ± sd | before | experiment |", "|---|---|---|---|"]
     for name, metric, words, percent, earlier in HIGHLIGHTS:
         one = by_name.get(name, {}).get("metrics", {}).get(metric)
         if one is None:
