@@ -56,9 +56,9 @@ def highlights_table(results: list[dict[str, Any]]) -> str:
         if one is None:
             continue
         factor, unit = (100.0, " %") if percent else (1.0, "")
-        spread = "" if one["sd"] is None else f" ± {factor * one['sd']:.1g}"
+        around = "" if one["sd"] is None else f" ± {spread(factor * one['sd'])}"
         seeds = len(one["values"])
-        value = f"{factor * one['mean']:.3g}{spread}{unit} ({seeds} seed{'s' if seeds > 1 else ''})"
+        value = f"{factor * one['mean']:.3g}{around}{unit} ({seeds} seed{'s' if seeds > 1 else ''})"
         lines.append(f"| {words} | **{value}** | {earlier} | `{name}` |")
     return "\n".join(lines)
 
@@ -109,6 +109,11 @@ def results_table(results: list[dict[str, Any]], most: int | None = None) -> str
     return "\n".join(lines)
 
 
+def spread(sd: float) -> str:
+    """One digit, and no powers of ten where whole numbers do."""
+    return f"{sd:.0f}" if sd >= 9.5 else f"{sd:.1g}"
+
+
 def docs_table(found: re.Match[str]) -> str:
     """The table that a docs page asks for, inside its markers."""
     name, quantities = found[2], [word.strip() for word in found[3].split(",")]
@@ -134,7 +139,7 @@ def docs_table(found: re.Match[str]) -> str:
                 cells.append(f"{baselines[f'{key}: {kind}']:.3g}" if f"{key}: {kind}" in baselines else "")
             elif key in metrics:
                 sd = metrics[key]["sd"]
-                cells.append(f"{metrics[key]['mean']:.3g}" + (f" ± {sd:.1g}" if sd is not None else ""))
+                cells.append(f"{metrics[key]['mean']:.3g}" + (f" ± {spread(sd)}" if sd is not None else ""))
             else:
                 cells.append("")
         lines.append(f"| `{thing}` | " + " | ".join(cells) + " |")
