@@ -104,8 +104,9 @@ def dvae_st_mnist_affine(setting: Setting) -> Outcome:
 
 
 def dvae_st_fashion_mnist(setting: Setting) -> Outcome:
-    options = {"transforms": ["colour", "affine", "thin-plate"]}
-    return _table(setting, "dvae-st-fashion-mnist", "dvae-st", "fashion-mnist", 10, DVAE_ST, options)
+    options = {"transforms": ["colour", "thickness", "affine", "thin-plate"]}
+    training = {**DVAE_ST, "steps": 2000}
+    return _table(setting, "dvae-st-fashion-mnist", "dvae-st", "fashion-mnist", 10, training, options)
 
 
 def dvae_st_mnist_estimators(setting: Setting) -> Outcome:
