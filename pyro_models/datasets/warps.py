@@ -19,12 +19,15 @@ def warp(
     """
     batch, times = scale.shape
     height, width = images.shape[-2:]
-    cos, sin = angle.cos() / scale, angle.sin() / scale
+    cos, sin = (angle.cos() / scale).flatten(), (angle.sin() / scale).flatten()
     ratio = height / width
-    zero = torch.zeros_like(cos)
-    # rows of the map from output to input places, in units of half the image; y points down
-    theta = torch.stack([cos, -sin * ratio, zero, sin / ratio, cos, zero], -1).reshape(batch * times, 2, 3)
-    grid = functional.affine_grid(theta, [batch * times, 1, height, width], align_corners=False)
+    # places from -1 to 1, at pixels' centres; y points down
+    across = (torch.arange(width, device=scale.device) + 0.5) * 2 / width - 1
+    down = (torch.arange(height, device=scale.device) + 0.5) * 2 / height - 1
+    # the map from output to input places is a sum of one part per column and one per row: cheaper than a product
+    by_column = torch.stack([cos, sin / ratio], -1)[:, None, None, :] * across[:, None]
+    by_row = torch.stack([-sin * ratio, cos], -1)[:, None, None, :] * down[:, None, None]
+    grid = by_column + by_row
     # all frames of a sequence are read from one image: its frames are stacked along the rows of one grid
     grid = grid.reshape(batch, times * height, width, 2)
     sampled = functional.grid_sample(images.unsqueeze(1), grid, padding_mode="zeros", align_corners=False)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyro_models.errors import OptionError
 from pyro_models.nn import auto_encoder, make_likelihood, make_posterior
+from pyro_models.nn.dense import keep_variance
 from pyro_models.nn.posed import PosedDecoder
 from pyro_models.nn.potentials import check_sizes
 from pyro_models.story import Story
@@ -33,7 +34,9 @@ class FrameStory(Story):
     """Sequences ``frames [B, T + 1, *frame]``, each frame seen through one decoder from a code z_t.
 
     ``decoded`` frames of each sequence, drawn afresh at every training step, stand for all of them (their
-    log-likelihood is scaled up, so the bound's estimate is unbiased): decoding is most of the work.
+    log-likelihood is scaled up, so the bound's estimate is unbiased): decoding is most of the work. ``kl`` weighs what
+    the codes cost while the story trains: below 1 they say more, and frames are sharper than the bound asks for. Bounds
+    that are reported have full weight.
     """
 
     fields: ClassVar[tuple[str, ...]] = ("frames",)
@@ -49,6 +52,7 @@ class FrameStory(Story):
         likelihood: str,
         scale: float | None,
         decoded: int | None,
+        kl: float = 1.0,
     ) -> None:
         super().__init__()
         if len(shape) not in (2, 4) or shape[0] < 2:
@@ -66,6 +70,9 @@ class FrameStory(Story):
             latent,
             decoded,
         )
+        if not kl > 0:
+            raise OptionError(f"kl is {kl}; the weight of the codes' cost in training is positive.")
+        self.kl = kl
         self.posterior = make_posterior("diagonal", latent)
         self.encoder, self.decoder = auto_encoder(
             "mlp" if network == "posed" else network, shape[1:], hidden, channels, self.posterior.outputs, latent
@@ -76,11 +83,19 @@ class FrameStory(Story):
                     f"network='posed' gives logits; it goes with likelihood='bernoulli', not '{likelihood}'."
                 )
             self.decoder = PosedDecoder(latent, list(reversed(hidden)), shape[1:])
+        if network in ("mlp", "posed"):
+            keep_variance(self.encoder, outputs=False)
+            keep_variance(self.decoder.canvas if network == "posed" else self.decoder, outputs=False)
         self.likelihood = make_likelihood(likelihood, len(shape), scale)
 
     def first_code(self, like: Tensor) -> Any:
         """p(z_0) = N(0, I), on the device and in the precision of ``like``."""
         return dist.Normal(like.new_zeros(self.latent), like.new_ones(self.latent)).to_event(1)
+
+    @property
+    def code_weight(self) -> float:
+        """What the codes' densities weigh now."""
+        return self.kl if self.training else 1.0
 
     def chosen_frames(self, batch: int, device: torch.device) -> Tensor | None:
         """Which frames of each sequence to decode in this step, ``[B, decoded]``; None for all."""

@@ -52,7 +52,7 @@ class SparseFlowStory(FrameStory):
     * ``double``: a switch for each part, one speed for both (M = 2 K).
 
     The recipe: the noise of a step starts at ``first_noise`` and is let go until the share ``settle`` of training; the
-    KL weight grows from ``first_kl`` to 1 until then. The bound that is reported has full weight.
+    KL weight grows from ``first_kl`` times ``kl`` to ``kl`` until then. The bound that is reported has full weight.
 
     Args:
         shape: ``(T + 1, *frame)``.
@@ -67,6 +67,7 @@ class SparseFlowStory(FrameStory):
         on, stay: probabilities of the switches.
         first_noise, first_kl, settle: the recipe.
         decoded: frames decoded per training step; None for all.
+        kl: weight of the codes' divergence while training.
         guide: ``exact`` or ``relaxed``.
     """
 
@@ -95,9 +96,10 @@ class SparseFlowStory(FrameStory):
         first_kl: float = 0.1,
         settle: float = 0.3,
         decoded: int | None = None,
+        kl: float = 1.0,
         guide: str = "exact",
     ) -> None:
-        super().__init__(shape, flows, latent, hidden, channels, network, likelihood, scale, decoded)
+        super().__init__(shape, flows, latent, hidden, channels, network, likelihood, scale, decoded, kl)
         if control not in ("single", "double"):
             raise OptionError(f"control is '{control}'; it is 'single' or 'double'.")
         if not (0 < settle <= 1 and 0 < first_kl <= 1 and tau > 0 and first_noise >= 0):
@@ -117,16 +119,21 @@ class SparseFlowStory(FrameStory):
             self.register_buffer("log_sigma", first_sigma)  # its steps have no noise
         else:
             self.log_sigma = nn.Parameter(first_sigma)
-        self.extra_noise, self.kl_weight = 0.0, 1.0
+        self.extra_noise, self.ramp = 0.0, 1.0
 
     def at(self, progress: float) -> None:
         share = min(progress / self.settle, 1.0)
         self.extra_noise = self.first_noise * (1 - share)
-        self.kl_weight = self.first_kl + (1 - self.first_kl) * share
+        self.ramp = self.first_kl + (1 - self.first_kl) * share
         if self.controls is not None:
             self.controls.at(progress)
 
     log_sigma: Tensor
+
+    @property
+    def kl_weight(self) -> float:
+        """What the codes cost now: ``kl`` times its ramp while training, 1 when a bound is reported."""
+        return self.ramp * self.code_weight
 
     @property
     def sigma(self) -> Tensor:

@@ -52,6 +52,7 @@ class SupervisedFlow(TransportedStory):
         flow_prior: weight of the flow prior.
         diffusion: D.
         decoded: frames decoded per training step; None for all.
+        kl: weight of the first code's divergence while training.
     """
 
     fields: ClassVar[tuple[str, ...]] = ("frames", "k")
@@ -63,7 +64,8 @@ class SupervisedFlow(TransportedStory):
 
     def model(self, frames: Tensor, k: Int[Tensor, " batch"]) -> None:
         with pyro.plate("data", len(frames), dim=-1):
-            z = pyro.sample("z", self.first_code(frames))
+            with poutine.scale(scale=self.code_weight):
+                z = pyro.sample("z", self.first_code(frames))
             path = self.path_of(z, k)
             chosen = self.chosen_frames(len(frames), frames.device)
             logits = self.decoder(pick(path, chosen, 1))
@@ -74,7 +76,7 @@ class SupervisedFlow(TransportedStory):
                 self.shape_potentials(path, k)
 
     def guide(self, frames: Tensor, k: Int[Tensor, " batch"]) -> None:
-        with pyro.plate("data", len(frames), dim=-1):
+        with pyro.plate("data", len(frames), dim=-1), poutine.scale(scale=self.code_weight):
             pyro.sample("z", self.posterior(self.encoder(frames[:, 0])))
 
     def shape_potentials(self, path: Float[Tensor, "*batch time latent"], k: Int[Tensor, " batch"]) -> None:

@@ -36,8 +36,9 @@ class TransportedStory(FrameStory):
         flow_prior: float = 0.01,
         diffusion: float = 0.1,
         decoded: int | None = None,
+        kl: float = 1.0,
     ) -> None:
-        super().__init__(shape, flows, latent, hidden, channels, network, likelihood, scale, decoded)
+        super().__init__(shape, flows, latent, hidden, channels, network, likelihood, scale, decoded, kl)
         self.pde, self.flow_prior, self.diffusion = pde, flow_prior, diffusion
         self.transport = LatentFields(flows, latent, potential, steps=self.steps)
         self.force = Potentials(flows, latent, potential, steps=self.steps) if pde else None

@@ -66,6 +66,7 @@ class WeakFlow(TransportedStory):
         flow_prior: float = 0.01,
         diffusion: float = 0.1,
         decoded: int | None = None,
+        kl: float = 1.0,
         guide: str = "collapsed",
     ) -> None:
         super().__init__(
@@ -82,6 +83,7 @@ class WeakFlow(TransportedStory):
             flow_prior,
             diffusion,
             decoded,
+            kl,
         )
         if guide == "amortized":
             self.default_estimator = "exact"  # type: ignore[misc]  # k is a discrete site of this guide only
@@ -90,7 +92,8 @@ class WeakFlow(TransportedStory):
 
     def model(self, frames: Tensor) -> None:
         with pyro.plate("data", len(frames), dim=-1):
-            z = pyro.sample("z", self.first_code(frames))
+            with poutine.scale(scale=self.code_weight):
+                z = pyro.sample("z", self.first_code(frames))
             if self.index is not None:
                 k = pyro.sample("k", dist.Categorical(logits=frames.new_zeros(self.flows)))
             paths = self.roll_out(z).movedim(-2, -3)
@@ -107,7 +110,8 @@ class WeakFlow(TransportedStory):
 
     def guide(self, frames: Tensor) -> None:
         with pyro.plate("data", len(frames), dim=-1):
-            pyro.sample("z", self.posterior(self.encoder(frames[:, 0])))
+            with poutine.scale(scale=self.code_weight):
+                pyro.sample("z", self.posterior(self.encoder(frames[:, 0])))
             if self.index is not None:
                 pyro.sample("k", dist.Categorical(logits=self.index(frames.flatten(1))))
 

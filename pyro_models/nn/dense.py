@@ -20,13 +20,13 @@ def mlp(
     return nn.Sequential(*layers, nn.Linear(width, outputs))
 
 
-def keep_variance(network: nn.Module) -> None:
+def keep_variance(network: nn.Module, outputs: bool = True) -> None:
     """He's start values for every linear layer in front of a ReLU, biases zero: torch's own lose two thirds of the
-    variance in each layer, and a code behind five of them starts unheard."""
-    for layer in network.modules():
-        if isinstance(layer, nn.Linear):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+    variance in each layer, and a code behind five of them starts unheard. ``outputs``: the last layer too."""
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
+    for layer in layers if outputs else layers[:-1]:
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.zeros_(layer.bias)
 
 
 class DenseEncoder(nn.Module):

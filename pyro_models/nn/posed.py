@@ -13,7 +13,9 @@ from pyro_models.nn.dense import mlp
 from pyro_models.nn.spatial.grid import read_image
 from pyro_models.nn.spatial.similarity import Similarity
 
-#: outside the canvas and in absent channels the brightness is exactly zero, whose logit is not finite
+#: logit outside the canvas
+DARK = -9.3
+#: in absent channels the brightness may be zero, whose logit is not finite
 SMALLEST_BRIGHTNESS = 1e-4
 #: the pose starts near the identity, different enough from it to have a gradient
 FIRST_POSE = 0.02
@@ -22,11 +24,13 @@ COLOUR_UNITS = 32
 
 
 class PosedDecoder(nn.Module):
-    r"""``logit( colour(z)_c * canvas(z)(pose(z) p) )`` for every pixel p and channel c.
+    r"""``logit( colour(z)_c * sigmoid( canvas(z)(pose(z) p) ) )`` for every pixel p and channel c.
 
-    The canvas is a grey image from an MLP; the pose (log-scale, angle, shift) is linear in the code, so that a code
-    moving straight on turns and grows steadily; the colour is a small network, left out for grey frames. How things
-    look is thus told apart from where they are, which is all that this decoder knows beyond a plain one.
+    The canvas holds logits from an MLP, read between its pixels *before* the sigmoid: reading brightness would blur
+    whatever is turned or shifted by parts of a pixel, while steep logits keep an edge an edge. The pose (log-scale,
+    angle, shift) is linear in the code, so that a code moving straight on turns and grows steadily; the colour is a
+    small network, left out for grey frames. How things look is thus told apart from where they are, which is all that
+    this decoder knows beyond a plain one.
     """
 
     def __init__(self, inputs: int, hidden: Sequence[int], shape: Sequence[int]) -> None:
@@ -47,9 +51,10 @@ class PosedDecoder(nn.Module):
         canvas = self.canvas(z).unflatten(-1, (1, self.height, self.width))
         # Places need more digits than bfloat16 has.
         with torch.autocast(z.device.type, enabled=False):
-            z, brightness = z.float() if z.dtype == torch.bfloat16 else z, canvas.to(self.pose.weight.dtype).sigmoid()
+            z, canvas = z.float() if z.dtype == torch.bfloat16 else z, canvas.to(self.pose.weight.dtype)
             points = self.placed(self.pose(z))
-            seen = read_image(brightness, points, (self.height, self.width))
+            # what lies outside is read as zero: after the shift that is the logit of darkness
+            seen = (read_image(canvas - DARK, points, (self.height, self.width)) + DARK).sigmoid()
             if self.colour is not None:
                 seen = self.colour(z).sigmoid()[..., None, None] * seen
             return seen.clamp(SMALLEST_BRIGHTNESS, 1 - SMALLEST_BRIGHTNESS).logit()
