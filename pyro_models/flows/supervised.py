@@ -84,7 +84,7 @@ class SupervisedFlow(TransportedStory):
         size, path, k = path.shape[-3], path[..., :SHAPED, :, :], k[:SHAPED]
         before, own = path[..., :-1, :].unsqueeze(-2), functional.one_hot(k, self.flows).to(path.dtype).unsqueeze(-2)
         if self.pde and self.force is not None:
-            residual, start = self.residual(before)
+            residual, start = self.residual(before.detach())  # they shape the potentials, at the codes as they are
             self.add_term("hamilton_jacobi", -self.pde * (residual.square() * own).sum((-1, -2)), size)
             self.add_term("initial_condition", -self.pde * (start * own[..., 0, :]).sum(-1), size)
         if self.flow_prior:

@@ -129,7 +129,7 @@ class WeakFlow(TransportedStory):
         size, paths = paths.shape[-4], paths[..., :SHAPED, :, :, :]
         before = paths[..., :-1, :].transpose(-2, -3)
         if self.pde and self.force is not None:
-            residual, start = self.residual(before)
+            residual, start = self.residual(before.detach())
             self.add_term("hamilton_jacobi", -self.pde * residual.square().mean(-1).sum(-1), size)
             self.add_term("initial_condition", -self.pde * start.mean(-1), size)
         if self.flow_prior:
