@@ -51,7 +51,10 @@ class SparseFlowStory(FrameStory):
     * ``single`` (default): one switch per flow drives its potential and its rotational part together (M = K);
     * ``double``: a switch for each part, one speed for both (M = 2 K).
 
-    The recipe: the noise of a step starts at ``first_noise`` and is let go until the share ``settle`` of training; the
+    The recipe: until the share ``settle`` of training the fields are constant, so that the code has to straighten every
+    cause into a direction of its own; only then may they bend. (Fields that bend from the start divide the causes among
+    themselves in ways that a bent code makes look right.) The noise of a step starts at ``first_noise`` and is let go
+    until then, and the
     KL weight grows from ``first_kl`` times ``kl`` to ``kl`` until then. The bound that is reported has full weight.
 
     Args:
@@ -124,6 +127,8 @@ class SparseFlowStory(FrameStory):
     def at(self, progress: float) -> None:
         share = min(progress / self.settle, 1.0)
         self.extra_noise = self.first_noise * (1 - share)
+        for name, parameter in self.transport.named_parameters():
+            parameter.requires_grad_(share >= 1 or name.endswith("drift"))
         self.ramp = self.first_kl + (1 - self.first_kl) * share
         if self.controls is not None:
             self.controls.at(progress)

@@ -19,7 +19,7 @@ DARK = -9.3
 SMALLEST_BRIGHTNESS = 1e-4
 #: the pose starts near the identity, different enough from it to have a gradient
 FIRST_POSE = 0.02
-#: units between the code and the colour
+#: units between the tint and the colour
 COLOUR_UNITS = 32
 
 
@@ -28,9 +28,10 @@ class PosedDecoder(nn.Module):
 
     The canvas holds logits from an MLP, read between its pixels *before* the sigmoid: reading brightness would blur
     whatever is turned or shifted by parts of a pixel, while steep logits keep an edge an edge. The pose (log-scale,
-    angle, shift) is linear in the code, so that a code moving straight on turns and grows steadily; the colour is a
-    small network, left out for grey frames. How things look is thus told apart from where they are, which is all that
-    this decoder knows beyond a plain one.
+    angle, shift) is linear in the code, so that a code moving straight on turns and grows steadily. The colour is a
+    small network on *one* linear number, the tint, for the same reason, and ends in a sine: a sigmoid would send the
+    tint of a pure colour towards infinity. It is left out for grey frames. How things look is thus told apart from
+    where they are, which is all that this decoder knows beyond a plain one.
     """
 
     def __init__(self, inputs: int, hidden: Sequence[int], shape: Sequence[int]) -> None:
@@ -44,7 +45,9 @@ class PosedDecoder(nn.Module):
         self.canvas = mlp(inputs, hidden, self.height * self.width)
         self.pose = nn.Linear(inputs, 4, bias=False)
         nn.init.normal_(self.pose.weight, 0.0, FIRST_POSE)
-        self.colour = mlp(inputs, (COLOUR_UNITS,), channels) if channels > 1 else None
+        self.colour = None
+        if channels > 1:
+            self.colour = nn.Sequential(nn.Linear(inputs, 1, bias=False), mlp(1, (COLOUR_UNITS,), channels))
         self.placed = Similarity((1, self.height, self.width))
 
     def forward(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch channel height width"]:
@@ -56,5 +59,5 @@ class PosedDecoder(nn.Module):
             # what lies outside is read as zero: after the shift that is the logit of darkness
             seen = (read_image(canvas - DARK, points, (self.height, self.width)) + DARK).sigmoid()
             if self.colour is not None:
-                seen = self.colour(z).sigmoid()[..., None, None] * seen
+                seen = ((1 + self.colour(z).sin()) / 2)[..., None, None] * seen
             return seen.clamp(SMALLEST_BRIGHTNESS, 1 - SMALLEST_BRIGHTNESS).logit()

@@ -31,6 +31,7 @@ def test_digits(kind, setting, monkeypatch):
     monkeypatch.setattr(flows, kind.upper(), (2, 8, 1e-3))
     monkeypatch.setattr(flows, "MEASURED", 30)
     monkeypatch.setattr(flows, "NETWORK", {"network": "posed", "latent": 4, "hidden": [16], "decoded": 2})
+    monkeypatch.setattr(flows, "SPARSE_NETWORK", flows.NETWORK)
     outcome = getattr(flows, f"{kind}_mnist")(setting)
     expected = {"equivariance/scale", "equivariance/rotation", "equivariance/hue", "bits_per_dim"}
     expected |= {"composition_error", "extrapolation_error"}
