@@ -69,6 +69,7 @@ class SparseFlowStory(FrameStory):
         tau: standard deviation of the speeds around 1.
         on, stay: probabilities of the switches.
         first_noise, first_kl, settle: the recipe.
+        bend_first: fields bend from the start; for codes with fewer numbers than causes, which no code can straighten.
         decoded: frames decoded per training step; None for all.
         kl: weight of the codes' divergence while training.
         guide: ``exact`` or ``relaxed``.
@@ -98,6 +99,7 @@ class SparseFlowStory(FrameStory):
         first_noise: float = 0.5,
         first_kl: float = 0.1,
         settle: float = 0.3,
+        bend_first: bool = False,
         decoded: int | None = None,
         kl: float = 1.0,
         guide: str = "exact",
@@ -110,6 +112,7 @@ class SparseFlowStory(FrameStory):
                 f"settle={settle}, first_kl={first_kl}, tau={tau}, first_noise={first_noise}: the first two are from 0 "
                 f"to 1, the others positive."
             )
+        self.bend_first = bend_first
         self.tau, self.settle, self.first_noise, self.first_kl = tau, settle, first_noise, first_kl
         self.transport = LatentFields(flows, latent, potential, rotational=rotational, separate=control == "double")
         columns = self.transport.columns
@@ -128,7 +131,7 @@ class SparseFlowStory(FrameStory):
         share = min(progress / self.settle, 1.0)
         self.extra_noise = self.first_noise * (1 - share)
         for name, parameter in self.transport.named_parameters():
-            parameter.requires_grad_(share >= 1 or name.endswith("drift"))
+            parameter.requires_grad_(self.bend_first or share >= 1 or name.endswith("drift"))
         self.ramp = self.first_kl + (1 - self.first_kl) * share
         if self.controls is not None:
             self.controls.at(progress)

@@ -103,12 +103,25 @@ def test_double_control_reports_per_flow():
     assert story.traverse(frames[:, 0], 5).shape == (12, 2, 6, 3, 8, 8)
 
 
+def test_a_weight_below_one_is_for_training_alone():
+    story = SparseFlowStory(SHAPE, kl=0.2, **SMALL)
+    story.at(1.0)
+    assert story.train().kl_weight == pytest.approx(0.2)
+    assert story.eval().kl_weight == 1.0
+    with pytest.raises(OptionError, match="kl is 0"):
+        SparseFlowStory(SHAPE, kl=0, **SMALL)
+
+
 def test_the_recipe_ends_at_the_full_bound():
     story = SparseFlowStory(SHAPE, settle=0.4, **SMALL)
     story.at(0.0)
     assert (story.kl_weight, story.extra_noise) == (0.1, 0.5)
     story.at(0.4)
     assert (story.kl_weight, story.extra_noise) == (1.0, 0.0)
+    assert all(parameter.requires_grad for parameter in story.transport.parameters())
+    story.at(0.0)
+    moving = {name for name, parameter in story.transport.named_parameters() if parameter.requires_grad}
+    assert moving == {"potentials.drift"}
     assert isinstance(story, Activates)
     assert isinstance(story, Transports)
 
@@ -121,7 +134,7 @@ def test_flows_are_found_through_a_decoder():
     lift = torch.nn.Sequential(torch.nn.Linear(2, 32), torch.nn.Tanh(), torch.nn.Linear(32, 12)).requires_grad_(False)
     seen = Data({**data.fields, "frames": lift(data["frames"] / 2) * 3}, "lifted")
     splits = Splits(seen.take(slice(0, 500)), seen.take(slice(500, 550)), seen.take(slice(550, 600)))
-    options = {"flows": 3, "latent": 2, "hidden": (64,), "likelihood": "gaussian", "settle": 0.5}
+    options = {"flows": 3, "latent": 2, "hidden": (64,), "likelihood": "gaussian", "settle": 0.5, "bend_first": True}
     run = fit(
         SparseFlowStory.build(splits.train, **options),
         splits,
