@@ -43,6 +43,19 @@ def test_channels_share_the_canvas():
     torch.testing.assert_close(ratio, ratio[..., :1, :1].expand_as(ratio), atol=1e-3, rtol=1e-3)
 
 
+def test_a_code_that_moves_along_the_tint_changes_colour_only():
+    decoder = PosedDecoder(3, (8,), (3, 8, 8))
+    decoder.colour[0].weight.data = torch.tensor([[1.0, 0.0, 0.0]])
+    decoder.pose.weight.data[:, 0] = 0
+    decoder.canvas[0].weight.data[:, 0] = 0
+    z = torch.randn(1, 3).repeat(4, 1)
+    z[:, 0] = torch.linspace(-2, 2, 4)
+    seen = decoder(z).sigmoid()
+    assert (seen[0] - seen[-1]).abs().max() > 1e-3
+    shapes = seen / seen.amax((-2, -1), keepdim=True)
+    torch.testing.assert_close(shapes[0], shapes[-1], atol=1e-3, rtol=1e-3)
+
+
 def test_outside_the_canvas_it_is_dark_and_finite():
     decoder = PosedDecoder(1, (8,), (1, 8, 8))
     decoder.pose.weight.data = torch.tensor([[3.0], [0.0], [0.0], [0.0]])  # very small

@@ -50,6 +50,32 @@ class TestSupervisedFlowOfVectors(StoryCase):
         )
 
 
+def test_the_residual_shapes_the_fields_and_leaves_the_encoder_alone():
+    with_residual, without = lively(flow_prior=0.0), lively(flow_prior=0.0, pde=0.0)
+    without.load_state_dict(with_residual.state_dict(), strict=False)
+    gradients = []
+    for story in (with_residual, without):
+        torch.manual_seed(0)
+        trace = poutine.trace(story.guide).get_trace(*noise().fields.values())
+        model = poutine.trace(poutine.replay(story.model, trace=trace)).get_trace(*noise().fields.values())
+        torch.manual_seed(1)
+        model.log_prob_sum().backward()
+        encoder = next(story.encoder.parameters()).grad
+        drift = story.transport.potentials.drift.grad
+        gradients.append((encoder, drift))
+    torch.testing.assert_close(gradients[0][0], gradients[1][0])
+    assert not torch.allclose(gradients[0][1], gradients[1][1])
+
+
+def test_a_small_weight_of_the_code_is_for_training_alone():
+    story = lively(kl=0.1)
+    scales = []
+    for training in (True, False):
+        trace = poutine.trace(story.train(training).guide).get_trace(*noise().fields.values())
+        scales.append(trace.nodes["z"]["scale"])
+    assert scales == [pytest.approx(0.1), 1.0]
+
+
 def test_a_sequence_follows_its_own_flow():
     story, z = lively(), torch.randn(5, 3)
     every = story.roll_out(z)
