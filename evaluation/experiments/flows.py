@@ -202,8 +202,8 @@ def in_motion(
     return replace(
         outcome,
         notes=f"equivariance: summed absolute error of frames 1 to 7 foretold from frame 0; {notes}; "
-        f"{steps} steps of {batch} sequences, {network['decoded']} frames of each decoded a step, the codes' divergence "
-        f"weighed by {network.get('kl', 1)} while training, networks in "
+        f"{steps} steps of {batch} sequences, {network['decoded']} frames of each decoded a step, the codes' "
+        f"divergence weighed by {network.get('kl', 1)} while training, networks in "
         f"{precision}; bits_per_dim: IWAE-20 of whole sequences, Bernoulli score of grey values.",
     )
 

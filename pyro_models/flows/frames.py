@@ -83,9 +83,11 @@ class FrameStory(Story):
                     f"network='posed' gives logits; it goes with likelihood='bernoulli', not '{likelihood}'."
                 )
             self.decoder = PosedDecoder(latent, list(reversed(hidden)), shape[1:])
-        if network in ("mlp", "posed"):
+            keep_variance(self.decoder.canvas, outputs=False)
             keep_variance(self.encoder, outputs=False)
-            keep_variance(self.decoder.canvas if network == "posed" else self.decoder, outputs=False)
+        elif network == "mlp":
+            keep_variance(self.decoder, outputs=False)
+            keep_variance(self.encoder, outputs=False)
         self.likelihood = make_likelihood(likelihood, len(shape), scale)
 
     def first_code(self, like: Tensor) -> Any:
