@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 
 from evaluation.experiments import EXPERIMENTS
+from evaluation.kept import KeptSeeds
 from evaluation.measure import evaluate
 from inference.checkpoint import write_atomically
 from inference.device import choose_device
@@ -25,13 +25,21 @@ DEFAULT_SEEDS = (0, 1, 2, 3, 4)
 
 @dataclass(frozen=True)
 class Setting:
-    """What an experiment is run with. ``folder``: where it may put figures and runs."""
+    """What an experiment is run with. ``folder``: where it may put figures and runs; ``kept``: its finished seeds."""
 
     seeds: Sequence[int]
     folder: Path
     data_root: str | None = None
     device: str = "auto"
     threads: int | None = None
+    kept: KeptSeeds = field(default_factory=KeptSeeds)
+
+    def each_seed(self, run_one: Callable[[int], dict[str, Any]]) -> tuple[list[dict[str, Any]], list[float]]:
+        """What ``run_one(seed)`` returned for every seed (numbers, lists, dictionaries) and the seconds it took.
+
+        Finished seeds are kept on disk until the whole experiment is done: a second call after a kill goes on.
+        """
+        return self.kept.each(self.seeds, run_one)
 
     def data_options(self, **options: Any) -> dict[str, Any]:
         return {**options, "root": self.data_root} if self.data_root is not None else options
@@ -76,8 +84,10 @@ def reproduce(
     before = torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)
+    stamp = {"commit": environment()["commit"], "device": str(choose_device(device)), "data_root": data_root}
+    kept = KeptSeeds(folder / f"{name}.unfinished", stamp)
     try:
-        outcome: Outcome = experiment(Setting(chosen, folder, data_root, device, threads))
+        outcome: Outcome = experiment(Setting(chosen, folder, data_root, device, threads, kept))
         result = {
             "name": name,
             "command": command(name, seeds, data_root),
@@ -100,6 +110,7 @@ def reproduce(
     path = folder / f"{name}.json"
     text = json.dumps(result, indent=2) + "\n"
     write_atomically(path, lambda temporary: temporary.write_text(text))
+    kept.clear()
     return path, table(result)
 
 
@@ -140,11 +151,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 def per_seed(setting: Setting, run_one: Callable[[int], dict[str, Any]]) -> Outcome:
     """An outcome from a function of one seed that returns what ``evaluate`` returns; the time is measured around it."""
-    results, seconds = [], []
-    for seed in setting.seeds:
-        began = time.perf_counter()
-        results.append(run_one(seed))
-        seconds.append(time.perf_counter() - began)
+    results, seconds = setting.each_seed(run_one)
     first = results[0]
     baselines = {
         f"{key}: {name}": statistics.fmean(r["baselines"][key][name] for r in results)

@@ -5,7 +5,6 @@ No label is seen in training, and nothing is chosen by one. Accuracy is the one-
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -89,12 +88,11 @@ def nebula_repulsion(setting: Setting) -> Outcome:
 
     ``distance/PRIOR-K`` is the median distance of two anchors at the end, or where the run was stopped.
     """
-    rows, seconds, test = [], [], 0
-    for seed in setting.seeds:
-        began, row = time.perf_counter(), {}
-        splits = load("mnist", **setting.data_options())
-        splits = Splits(splits.train.take(slice(0, FEW)), splits.validation, splits.test)
-        test = len(splits.test)
+    splits = load("mnist", **setting.data_options())
+    splits, test = Splits(splits.train.take(slice(0, FEW)), splits.validation, splits.test), len(splits.test)
+
+    def one(seed: int) -> Row:
+        row: Row = {}
         for clusters in COUNTS:
             for repulsion in REPULSIONS:
                 torch.manual_seed(seed)
@@ -118,8 +116,9 @@ def nebula_repulsion(setting: Setting) -> Outcome:
                 row[f"nmi/{name}"] = found["nmi"]
                 row[f"distance/{name}"] = float(torch.pdist(story.anchors.detach()).median())
                 row[f"stopped/{name}"] = float(stopped)
-        rows.append(row)
-        seconds.append(time.perf_counter() - began)
+        return row
+
+    rows, seconds = setting.each_seed(one)
     notes = (
         f"{FEW} images, {SHORT['steps']} steps of {SHORT['batch_size']}; stopped: the guard against run-away anchors."
     )
@@ -129,22 +128,24 @@ def nebula_repulsion(setting: Setting) -> Outcome:
 
 def nebula_correlation(setting: Setting) -> Outcome:
     """Mean absolute correlation between active code dimensions, and how many are active, as in the latent figure."""
-    rows, seconds, test = [], [], 0
     short: dict[str, Any] = {**TRAINING, "steps": 800}
-    for seed in setting.seeds:
-        began, row = time.perf_counter(), {}
+
+    def one(seed: int) -> Row:
+        row: Row = {}
         for preset in ("vae", "nvc", "nvc-sml", "vade"):
             story, splits = _fit(setting, "mnist", seed, {"preset": preset, "latent": 32, **SAME_NETWORK}, short)
-            test = len(splits.test)
+            row["test"] = len(splits.test)
             found = latent_correlations(Answers(story, splits.test).features.numpy())
             row[f"correlation/{preset}"] = found.mean_absolute
             row[f"active/{preset}"] = float(found.active)
-        rows.append(row)
-        seconds.append(time.perf_counter() - began)
+        return row
+
+    rows, seconds = setting.each_seed(one)
+    tested = [row.pop("test") for row in rows]
     notes = (
         f"D = 32, {short['steps']} steps of {short['batch_size']}; active: variance of the posterior mean above 0.01."
     )
-    return Outcome(columns(rows), "test", test, seconds, notes=notes, headline=list(rows[0]))
+    return Outcome(columns(rows), "test", int(tested[0]), seconds, notes=notes, headline=list(rows[0]))
 
 
 def _stopped(story: Any, splits: Splits, seed: int, setting: Setting) -> bool:
@@ -158,25 +159,25 @@ def _stopped(story: Any, splits: Splits, seed: int, setting: Setting) -> bool:
 
 
 def _table(setting: Setting, data: str, options: Mapping[str, Any], training: Mapping[str, Any]) -> Outcome:
-    rows, seconds, test, baselines = [], [], 0, {}
-    for seed in setting.seeds:
-        began = time.perf_counter()
+
+    def one(seed: int) -> dict[str, Any]:
         story, splits = _fit(setting, data, seed, options, training)
-        test = len(splits.test)
         measured = evaluate(story, splits.test, metrics=["clustering", "bound"])
         row = {key: measured["metrics"][key] for key in ("accuracy", "nmi", "elbo")}
         row["accuracy_train"] = _accuracy(story, splits.train.take(slice(0, TRAIN_DATA)))
         row["anchors_used"] = _answers(story, splits.test)["anchors_used"]
         if story.guesses is not None:
             row["accuracy_start"] = hungarian_accuracy(splits.train["label"].numpy(), story.guesses.cpu().numpy())
-        rows.append(row)
         baselines = {f"accuracy: {name}": value for name, value in measured["baselines"]["accuracy"].items()}
-        seconds.append(time.perf_counter() - began)
+        return {"row": row, "baselines": baselines, "test": len(splits.test), "train": len(splits.train)}
+
+    found, seconds = setting.each_seed(one)
+    rows, baselines, test = [each["row"] for each in found], found[-1]["baselines"], found[-1]["test"]
     best = max(rows, key=lambda row: row["elbo"])
     beside = {**baselines, "accuracy: best by the bound": best["accuracy"], **PUBLISHED.get(data, {})}
     places = {"accuracy_train": ("train", TRAIN_DATA), "elbo": ("test", 1000)}
     if "accuracy_start" in rows[0]:
-        places["accuracy_start"] = ("train", len(splits.train))
+        places["accuracy_start"] = ("train", found[-1]["train"])
     words = f"{training['steps']} steps of {training['batch_size']}."
     if "accuracy_start" in rows[0]:
         words += " accuracy_start: the groups of the neighbour graph, before any network."

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from evaluation import conditional as measured
-from evaluation.reproduce import Outcome, Setting
+from evaluation.reproduce import Outcome, Setting, columns
 from inference.device import fast_precision
 from inference.loop import fit
 from inference.restarts import fit_best
@@ -66,12 +66,10 @@ BETA = 1.0
 def rate_distortion(setting: Setting) -> Outcome:
     """Loss E|x - y|^2 + beta KL of codes under every mask, against the least possible loss."""
     rows = 4000
-    metrics: dict[str, list[float]] = {}
-    baselines: dict[str, float] = {}
-    seconds = []
     best = {name: np.array([_bound(name, mask) for mask in _masks(name)]) for name in SETS}
-    for seed in setting.seeds:
-        began = time.perf_counter()
+
+    def one(seed: int) -> dict[str, float]:
+        row: dict[str, float] = {}
         for name in SETS:
             options = {"latent": 2, "hidden": [96, 96, 96], "path": "none", "prior": "conditional", "components": 4,
                        "scale": (BETA / 2) ** 0.5, "warm_up": 0.3, "masks": "subsets",
@@ -87,16 +85,18 @@ def rate_distortion(setting: Setting) -> Outcome:
                 ]
             gap = np.array([point.loss for point in points]) - best[name]
             for key, value in (("gap", gap.mean()), ("gap_none", gap[0]), ("gap_worst", gap.max())):
-                metrics.setdefault(f"{key}/{name}", []).append(float(value))
-            baselines[f"gap/{name}: least possible loss"] = float(best[name].mean())
-        seconds.append(time.perf_counter() - began)
+                row[f"{key}/{name}"] = float(value)
+        return row
+
+    rows_found, seconds = setting.each_seed(one)
+    baselines = {f"gap/{name}: least possible loss": float(best[name].mean()) for name in SETS}
     notes = (
         "beta 1. gap/SET: loss of single draws minus the least possible loss of any code (Blahut-Arimoto, to a few "
         "thousandths), mean over all masks but the full one; gap_none: nothing given; gap_worst: worst mask. Fresh "
         "data. 3000 steps of 256; the swiss roll 4000 with wider networks, the better bound of two starts; the blobs "
         "1500 with the discrete code given to whoever explains the row."
     )
-    return Outcome(metrics, "fresh", rows, seconds, baselines, notes=notes)
+    return Outcome(columns(rows_found), "fresh", rows, seconds, baselines, notes=notes)
 
 
 #: what single sets need, found by the bound on validation data: the roll wider networks and longer, the blobs the
@@ -125,10 +125,9 @@ GIVEN = (0, 1, 5, 10, 20, 40, 80, 105)
 def copula(setting: Setting) -> Outcome:
     """Mixed columns: negative log-likelihood of what is hidden by number given, beside the trivial predictor."""
     rows = 2000
-    metrics: dict[str, list[float]] = {f"{name}/{k}": [] for name in ("nll", "trivial") for k in GIVEN}
-    seconds = []
-    for seed in setting.seeds:
-        began = time.perf_counter()
+
+    def one(seed: int) -> dict[str, float]:
+        row: dict[str, float] = {}
         splits = load("cell-features")
         run = fit("cvae", splits, seed=seed, steps=COPULA_STEPS, batch_size=256, learning_rate=3e-3, schedule="cosine",
                   validate_every=0, progress=False, device=setting.device,
@@ -143,9 +142,14 @@ def copula(setting: Setting) -> Outcome:
             with torch.random.fork_rng():
                 torch.manual_seed(seed)
                 bound = measured.conditional_bound(story, x, known, given)
-            metrics[f"nll/{k}"].append(-float(bound.mean()))
-            metrics[f"trivial/{k}"].append(-float((alone * ~given).sum(1).mean()))
-        seconds.append(time.perf_counter() - began)
+            row[f"nll/{k}"] = -float(bound.mean())
+            row[f"trivial/{k}"] = -float((alone * ~given).sum(1).mean())
+        return row
+
+    found, seconds = setting.each_seed(one)
+    metrics = {
+        key: [row[key] for row in found] for name in ("nll", "trivial") for key in (f"{name}/{k}" for k in GIVEN)
+    }
     notes = (
         "nll/K: minus the bound (one sample) on the log-density of the hidden columns when K of 106 random ones are "
         "given, "
@@ -173,10 +177,9 @@ def marginal_log_density(train: Tensor, x: Tensor, kinds: tuple[int, ...]) -> Te
 def quadrants(setting: Setting) -> Outcome:
     """MNIST with one, two or three quadrants given: the rest, grey pixels as expected bits."""
     rows, particles = 2000, 100
-    metrics: dict[str, list[float]] = {}
-    seconds = []
-    for seed in setting.seeds:
-        began = time.perf_counter()
+
+    def one(seed: int) -> dict[str, float]:
+        row: dict[str, float] = {}
         data = load("mnist", **setting.data_options())
         run = fit("cvae-image", data, seed=seed, steps=QUADRANT_STEPS, batch_size=512, learning_rate=2e-3,
                   schedule="cosine", validate_every=0, progress=False, device=setting.device,
@@ -189,8 +192,11 @@ def quadrants(setting: Setting) -> Outcome:
             for k, mask in enumerate(quadrant_masks((1, 28, 28)), start=1):
                 for name, count in (("nll", particles), ("elbo_nll", 1)):
                     bound = [story.conditional_bound(part, None, mask.expand_as(part), count) for part in x.split(500)]
-                    metrics.setdefault(f"{name}/{k}", []).append(-float(torch.cat(bound).mean()))
-        seconds.append(time.perf_counter() - began)
+                    row[f"{name}/{k}"] = -float(torch.cat(bound).mean())
+        return row
+
+    found, seconds = setting.each_seed(one)
+    metrics = columns(found)
     published = {1: (71.8, 100.4), 2: (51.0, 61.9), 3: (24.2, 25.4)}
     beside = {f"nll/{k}: Pyro's tutorial, conditional VAE": pair[0] for k, pair in published.items()}
     beside |= {f"nll/{k}: Pyro's tutorial, network without code": pair[1] for k, pair in published.items()}

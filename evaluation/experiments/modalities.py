@@ -6,7 +6,6 @@ No label is seen in training, and nothing is chosen by one. Accuracy is the one-
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -79,10 +78,11 @@ def nebula_completion(setting: Setting) -> Outcome:
 
     ``/best`` is the best of eight completions drawn from the posterior, ``/spread`` the mean distance of two of them.
     """
-    rows, seconds, count = [], [], 0
-    beside: dict[str, float] = {}
-    for seed in setting.seeds:
-        began, row = time.perf_counter(), {}
+
+    def one(seed: int) -> dict[str, Any]:
+        row: Row = {}
+        beside: dict[str, float] = {}
+        count = 0
         for name, options, data_options, distance in (
             ("iou", VOXELS, GRID, overlap),
             ("chamfer", POINTS, CLOUD, chamfer),
@@ -105,8 +105,10 @@ def nebula_completion(setting: Setting) -> Outcome:
             each = torch.stack([distance(answers.explained, one) for one in drawn])
             row[f"{name}/best"] = float((each.amax(0) if name == "iou" else each.amin(0)).mean())
             row[f"{name}/spread"] = float(distance(drawn[0], drawn[1]).mean())
-        rows.append(row)
-        seconds.append(time.perf_counter() - began)
+        return {"row": row, "beside": beside, "test": count}
+
+    found, seconds = setting.each_seed(one)
+    rows, beside, count = [each["row"] for each in found], found[-1]["beside"], found[-1]["test"]
     notes = (
         "/best: of 8 draws; /spread: overlap (or distance) of two draws. Nothing seen of one half, chosen at random."
     )
@@ -177,11 +179,8 @@ def _table(
 ) -> Outcome:
     """``accuracy``, ``accuracy_train``, ``nmi``, ``anchors_used``, ``accuracy_start`` and the numbers of ``extra``
     metrics; the same numbers ``/PRESET`` of a relative with the same networks."""
-    rows, seconds, test, train = [], [], 0, 0
-    beside: dict[str, float] = {}
-    sizes: dict[str, int] = {}
-    for seed in setting.seeds:
-        began = time.perf_counter()
+
+    def one(seed: int) -> dict[str, Any]:
         story, splits = _fit(setting, data, seed, data_options, options, steps)
         measured = evaluate(story, splits, metrics=["clustering", *extra])
         row = _row(story, splits, measured)
@@ -193,16 +192,21 @@ def _table(
             other, _ = _fit(setting, data, seed, data_options, {"preset": compare, **same}, steps)
             found = evaluate(other, splits, metrics=["clustering", *extra])["metrics"]
             row |= {f"{key}/{compare}": found[key] for key in ("accuracy", "iou", "chamfer") if key in found}
-        rows.append(row)
+        beside: dict[str, float] = {}
         for key in ("accuracy", "nmi", "iou", "chamfer", "perplexity"):
             named = measured["baselines"].get(key, {})
             beside |= {f"{key}: {name}": value for name, value in named.items() if name != "perfect"}
-        sizes, test, train = measured["sizes"], len(splits.test), len(splits.train)
-        seconds.append(time.perf_counter() - began)
-    places = {key: ("test", n) for key, n in sizes.items()}
-    places |= {key: ("train", train) for key in rows[0] if key in ("accuracy_train", "nmi_train", "accuracy_start")}
+        counts = {"sizes": measured["sizes"], "test": len(splits.test), "train": len(splits.train)}
+        return {"row": row, "beside": beside, **counts}
+
+    kept, seconds = setting.each_seed(one)
+    rows, last = [each["row"] for each in kept], kept[-1]
+    places = {key: ("test", n) for key, n in last["sizes"].items()}
+    places |= {
+        key: ("train", last["train"]) for key in rows[0] if key in ("accuracy_train", "nmi_train", "accuracy_start")
+    }
     words = f"{steps} steps of {TRAINING['batch_size']}."
-    return Outcome(columns(rows), "test", test, seconds, beside, places, words)
+    return Outcome(columns(rows), "test", last["test"], seconds, last["beside"], places, words)
 
 
 def _row(story: Any, splits: Splits, measured: Mapping[str, Any]) -> Row:

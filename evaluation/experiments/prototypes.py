@@ -5,7 +5,6 @@ Training never sees a label, and nothing is chosen by one: the run named best is
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -119,9 +118,9 @@ def dvae_st_mnist_estimators(setting: Setting) -> Outcome:
 def overclustering_mnist(setting: Setting) -> Outcome:
     """More clusters than classes: ``purity/K`` as it is, ``accuracy/K`` after merging them to ten without labels."""
     short = {**DVAE_ST, "steps": 3000}
-    rows, seconds = [], []
-    for seed in setting.seeds:
-        began, row = time.perf_counter(), {}
+
+    def one(seed: int) -> Row:
+        row = {}
         for clusters in (11, 12, 20):
             story, splits = _fit(setting, "dvae-st", "mnist", seed, short, {"clusters": clusters})
             answers = Answers(story, splits.test)
@@ -129,8 +128,9 @@ def overclustering_mnist(setting: Setting) -> Outcome:
             groups = torch.tensor(merge_clusters(story.all_energies(splits.validation["x"])[:, story.active.cpu()], 10))
             chosen = groups[answers.responsibilities.argmax(1)]
             row[f"accuracy/{clusters}"] = hungarian_accuracy(answers["label"].numpy(), chosen.numpy())
-        rows.append(row)
-        seconds.append(time.perf_counter() - began)
+        return row
+
+    rows, seconds = setting.each_seed(one)
     beside = {"purity/12: original, exact (mean, training data)": 0.8833, "purity/11: original, exact": 0.8648}
     notes = f"Shortened: {short['steps']} steps of {short['batch_size']} instead of {DVAE_ST['steps']}."
     return Outcome(columns(rows), "test", 10_000, seconds, beside, notes=notes)
@@ -156,14 +156,15 @@ ABLATIONS: Mapping[str, Mapping[str, Any]] = {
 def dvae_st_mnist_ablation(setting: Setting) -> Outcome:
     """One ingredient less at a time, in shortened runs."""
     short = {**DVAE_ST, "steps": 1200}
-    rows, seconds = [], []
-    for seed in setting.seeds:
-        began, row = time.perf_counter(), {}
+
+    def one(seed: int) -> Row:
+        row = {}
         for name, options in ABLATIONS.items():
             story, splits = _fit(setting, "dvae-st", "mnist", seed, short, {"clusters": 10, **options})
             row[f"accuracy/{name}"] = _accuracy(story, splits)
-        rows.append(row)
-        seconds.append(time.perf_counter() - began)
+        return row
+
+    rows, seconds = setting.each_seed(one)
     notes = f"Shortened: {short['steps']} steps of {short['batch_size']} instead of {DVAE_ST['steps']}."
     return Outcome(columns(rows), "test", 10_000, seconds, {}, notes=notes)
 
@@ -180,21 +181,23 @@ def _table(
     restarts: int = 1,
 ) -> Outcome:
     """``accuracy``, ``accuracy_train``, ``nll``, ``kl`` of the default estimator, then of each with ``/NAME``."""
-    rows, seconds, test = [], [], 0
-    for seed in setting.seeds:
-        began, row = time.perf_counter(), {}
+
+    def one(seed: int) -> Row:
+        row: Row = {}
         for estimator in estimators or (None,):
             made, splits = _fit(
                 setting, story, data, seed, training, {"clusters": clusters, **options}, estimator, restarts
             )
             found = _row(made, splits)
-            test = len(splits.test)
+            row["test"] = len(splits.test)
             if estimator in (None, made.default_estimator):
                 row.update(found)
             if estimator is not None:
                 row.update({f"{key}/{estimator}": value for key, value in found.items()})
-        rows.append(row)
-        seconds.append(time.perf_counter() - began)
+        return row
+
+    rows, seconds = setting.each_seed(one)
+    tested = [row.pop("test") for row in rows]
     metrics = columns(rows)
     best = min(range(len(rows)), key=lambda i: rows[i]["nll"] + rows[i]["kl"])
     beside = {"accuracy: best by the bound": rows[best]["accuracy"]}
@@ -205,7 +208,7 @@ def _table(
     words = f"{training['steps']} steps of {training['batch_size']}; nll in the original's scale (squared error / 0.3)."
     if restarts > 1:
         words += f" A seed is the best bound on validation data of {restarts} starts; seconds are those of all of them."
-    return Outcome(metrics, "test", test, seconds, beside, splits_of, words)
+    return Outcome(metrics, "test", int(tested[0]), seconds, beside, splits_of, words)
 
 
 def _fit(

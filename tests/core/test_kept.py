@@ -1,0 +1,54 @@
+"""Finished seeds of an experiment survive a kill."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from evaluation.experiments import EXPERIMENTS
+from evaluation.kept import KeptSeeds
+from evaluation.reproduce import Outcome, columns, reproduce
+
+
+class Killed(Exception):
+    """Stands for what ends a process in the middle."""
+
+
+@pytest.fixture
+def halting(monkeypatch):
+    """An experiment that is killed at seed 2 once, and the seeds that it ran."""
+    ran: list[int] = []
+
+    @EXPERIMENTS.register("halting", "for this test")
+    def halting(setting):
+        def one(seed: int) -> dict[str, float]:
+            ran.append(seed)
+            if seed == 2 and ran.count(2) == 1:
+                raise Killed
+            return {"value": seed / 3}
+
+        rows, seconds = setting.each_seed(one)
+        return Outcome(columns(rows), "none", 1, seconds)
+
+    yield ran
+    del EXPERIMENTS._entries["halting"]
+
+
+def test_a_second_call_goes_on_with_the_seed_that_was_killed(halting, tmp_path):
+    with pytest.raises(Killed):
+        reproduce("halting", [0, 1, 2, 3], out=tmp_path)
+    assert not (tmp_path / "halting.json").exists()
+    path, _ = reproduce("halting", [0, 1, 2, 3], out=tmp_path)
+    assert halting == [0, 1, 2, 2, 3]
+    assert json.loads(path.read_text())["metrics"]["value"]["values"] == [0, 1 / 3, 2 / 3, 1]
+    assert [file.name for file in tmp_path.iterdir()] == ["halting.json"]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"stamp": {"commit": "another"}, "seeds": {"0": {}}}'])
+def test_rows_of_another_making_are_not_taken_up(content, tmp_path):
+    path = tmp_path / "x.unfinished"
+    path.write_text(content)
+    rows, seconds = KeptSeeds(path, {"commit": "this"}).each([0], lambda seed: {"value": 5})
+    assert rows == [{"value": 5}]
+    assert len(seconds) == 1
