@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from evaluation.experiments import EXPERIMENTS
@@ -130,8 +131,8 @@ def summary(values: Sequence[float], outcome: Outcome, key: str) -> dict[str, An
     numbers = [float(v) for v in values]
     return {
         "values": numbers,
-        "mean": statistics.fmean(numbers),
-        "sd": statistics.stdev(numbers) if len(numbers) > 1 else None,
+        "mean": float(np.mean(numbers)),
+        "sd": float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None,
         "split": split,
         "n": n,
     }
