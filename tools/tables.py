@@ -43,8 +43,6 @@ HIGHLIGHTS: tuple[tuple[str, str, str, bool, str], ...] = (
      "the published kind of surrogate: 0"),
     ("flow-sparse-mnist", "spike_f1", "F1 of which transformation acts when, digits in motion, nothing labelled", False,
      "claiming all, always: 0.65"),
-    ("flow-supervised-mnist", "equivariance/hue", "error of frames foretold from one, change of hue", False,
-     "copying the true frame before: 218"),
     ("cvae-gaussian", "gap_mean", "nats lost to the exact conditional density, any mask", False,
      "published architecture: 1.17"),
     ("toy-replication", "err1000/rebar", "error of REBAR after 1000 steps of the toy of the thesis", False,
