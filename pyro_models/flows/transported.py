@@ -41,7 +41,7 @@ class TransportedStory(FrameStory):
         super().__init__(shape, flows, latent, hidden, channels, network, likelihood, scale, decoded, kl)
         self.pde, self.flow_prior, self.diffusion = pde, flow_prior, diffusion
         self.transport = LatentFields(flows, latent, potential, steps=self.steps)
-        self.force = Potentials(flows, latent, potential, steps=self.steps) if pde else None
+        self.force = Potentials(flows, latent, potential, steps=self.steps, quadratic=False) if pde else None
 
     def roll_out(self, z: Float[Tensor, "*batch latent"], steps: int | None = None) -> Tensor:
         """Codes under every flow, ``[..., T + 1, K, d]``, from z at time 0; the clock stops at the trained time."""

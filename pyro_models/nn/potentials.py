@@ -115,17 +115,26 @@ class Potentials(nn.Module):
         latent: d.
         hidden: m, units of each potential; 0 for quadratic potentials.
         steps: largest time; 0 makes the potentials independent of time.
+        quadratic: False leaves out A_k. Its d^2 weights all pull a *value* the same way, by up to the square of the
+            code's size for each unit of weight, so that an optimiser's step can change the value without measure;
+            gradients, which move with the size itself, stand it.
     """
 
     #: a quarter of the digits of bfloat16 would be lost in differences between neighbouring codes
     needs_float32 = True
 
-    def __init__(self, flows: int, latent: int, hidden: int, steps: int = 0) -> None:
+    quadratic: Tensor
+
+    def __init__(self, flows: int, latent: int, hidden: int, steps: int = 0, quadratic: bool = True) -> None:
         super().__init__()
         check_sizes(flows=flows, latent=latent)
         self.flows, self.latent, self.hidden = flows, latent, hidden
         self.drift = nn.Parameter(FIRST_DRIFT * torch.randn(flows, latent))
-        self.quadratic = nn.Parameter(torch.zeros(flows, latent, latent))
+        flat = torch.zeros(flows, latent, latent)
+        if quadratic:
+            self.quadratic = nn.Parameter(flat)
+        else:
+            self.register_buffer("quadratic", flat, persistent=False)
         if hidden:
             self.inner = nn.Parameter(torch.randn(flows, hidden, latent) / math.sqrt(latent))
             self.outer = nn.Parameter(FIRST_DRIFT * torch.randn(flows, hidden) / math.sqrt(hidden))
