@@ -99,15 +99,15 @@ class FrameStory(Story):
         """What the codes' densities weigh now."""
         return self.kl if self.training else 1.0
 
-    def chosen_frames(self, batch: int, device: torch.device) -> Tensor | None:
+    def chosen_frames(self, frames: Tensor) -> Tensor | None:
         """Which frames of each sequence to decode in this step, ``[B, decoded]``; None for all."""
-        if not self.training or self.decoded is None or self.decoded > self.steps:
+        if not self.training or self.decoded is None or self.decoded >= frames.shape[1]:
             return None
-        return torch.rand(batch, self.steps + 1, device=device).argsort(1)[:, : self.decoded]
+        return torch.rand(frames.shape[:2], device=frames.device).argsort(1)[:, : self.decoded]
 
-    def weight(self, chosen: Tensor | None) -> float:
+    def weight(self, frames: Tensor, chosen: Tensor | None) -> float:
         """How many frames each decoded one stands for."""
-        return 1.0 if chosen is None else (self.steps + 1) / chosen.shape[1]
+        return 1.0 if chosen is None else frames.shape[1] / chosen.shape[1]
 
     @torch.no_grad()
     def features(self, *batch: Tensor) -> Float[Tensor, "batch latent"]:

@@ -51,11 +51,13 @@ class SparseFlowStory(FrameStory):
     * ``single`` (default): one switch per flow drives its potential and its rotational part together (M = K);
     * ``double``: a switch for each part, one speed for both (M = 2 K).
 
-    The recipe: until the share ``settle`` of training the fields are constant, so that the code has to straighten every
-    cause into a direction of its own; only then may they bend. (Fields that bend from the start divide the causes among
-    themselves in ways that a bent code makes look right.) The noise of a step starts at ``first_noise`` and is let go
-    until then, and the
-    KL weight grows from ``first_kl`` times ``kl`` to ``kl`` until then. The bound that is reported has full weight.
+    The recipe: training begins with the first ``first_steps`` steps of every sequence and lengthens them to all until
+    the share ``settle``, so that codes grow on from where sequences start: what is only met late and seldom (the last
+    colours of a wheel that starts at red) otherwise lands anywhere in the code, and no straight direction leads to it.
+    The noise of a step starts at ``first_noise`` and is let go, and the KL weight grows from ``first_kl`` times ``kl``
+    to ``kl``, until then (the bound that is reported has full weight). Until the share ``bend`` the fields are
+    constant, so that the code has to straighten every cause into a direction of its own; only then may they bend.
+    (Fields that bend from the start divide the causes among themselves in ways that a bent code makes look right.)
 
     Args:
         shape: ``(T + 1, *frame)``.
@@ -68,8 +70,9 @@ class SparseFlowStory(FrameStory):
             places it (``nn/posed.py``).
         tau: standard deviation of the speeds around 1.
         on, stay: probabilities of the switches.
-        first_noise, first_kl, settle: the recipe.
-        bend_first: fields bend from the start; for codes with fewer numbers than causes, which no code can straighten.
+        first_noise, first_kl, first_steps, settle: the recipe.
+        bend: share of training after which fields may bend; 1 for never, 0 for codes with fewer numbers than causes,
+            which no code can straighten.
         decoded: frames decoded per training step; None for all.
         kl: weight of the codes' divergence while training.
         guide: ``exact`` or ``relaxed``.
@@ -99,7 +102,8 @@ class SparseFlowStory(FrameStory):
         first_noise: float = 0.5,
         first_kl: float = 0.1,
         settle: float = 0.3,
-        bend_first: bool = False,
+        bend: float = 0.3,
+        first_steps: int = 2,
         decoded: int | None = None,
         kl: float = 1.0,
         guide: str = "exact",
@@ -107,13 +111,12 @@ class SparseFlowStory(FrameStory):
         super().__init__(shape, flows, latent, hidden, channels, network, likelihood, scale, decoded, kl)
         if control not in ("single", "double"):
             raise OptionError(f"control is '{control}'; it is 'single' or 'double'.")
-        if not (0 < settle <= 1 and 0 < first_kl <= 1 and tau > 0 and first_noise >= 0):
+        if not (0 < settle <= 1 and 0 < first_kl <= 1 and 0 <= bend <= 1 and tau > 0 and first_noise >= 0):
             raise OptionError(
-                f"settle={settle}, first_kl={first_kl}, tau={tau}, first_noise={first_noise}: the first two are from 0 "
-                f"to 1, the others positive."
+                f"settle={settle}, first_kl={first_kl}, bend={bend}, tau={tau}, first_noise={first_noise}: the first "
+                f"three are from 0 to 1, the others positive."
             )
-        self.bend_first = bend_first
-        self.tau, self.settle, self.first_noise, self.first_kl = tau, settle, first_noise, first_kl
+        self.tau, self.settle, self.bend, self.first_noise, self.first_kl = tau, settle, bend, first_noise, first_kl
         self.transport = LatentFields(flows, latent, potential, rotational=rotational, separate=control == "double")
         columns = self.transport.columns
         self.chain = SpikeChain(columns, on, stay)
@@ -126,17 +129,26 @@ class SparseFlowStory(FrameStory):
         else:
             self.log_sigma = nn.Parameter(first_sigma)
         self.extra_noise, self.ramp = 0.0, 1.0
+        if first_steps < 1:
+            raise OptionError(f"first_steps is {first_steps}; training begins with at least one step of a sequence.")
+        self.first_steps = min(first_steps, self.steps) if guide == "exact" else self.steps
+        self.horizon = self.steps
 
     def at(self, progress: float) -> None:
         share = min(progress / self.settle, 1.0)
         self.extra_noise = self.first_noise * (1 - share)
         for name, parameter in self.transport.named_parameters():
-            parameter.requires_grad_(self.bend_first or share >= 1 or name.endswith("drift"))
+            parameter.requires_grad_(progress >= self.bend or name.endswith("drift"))
         self.ramp = self.first_kl + (1 - self.first_kl) * share
+        self.horizon = round(self.first_steps + (self.steps - self.first_steps) * share)
         if self.controls is not None:
             self.controls.at(progress)
 
     log_sigma: Tensor
+
+    def beginning(self, frames: Tensor) -> Float[Tensor, "batch beginning *frame"]:
+        """What training looks at so far; all of every sequence when a bound is reported."""
+        return frames[:, : self.horizon + 1] if self.training else frames
 
     @property
     def kl_weight(self) -> float:
@@ -148,34 +160,36 @@ class SparseFlowStory(FrameStory):
         """Noise of a step, with what the recipe still adds."""
         return (self.log_sigma.mul(2).exp() + self.extra_noise**2).sqrt()
 
-    def flow(self) -> SparseFlow:
-        """The distribution of paths z_0, ..., z_T."""
+    def flow(self, steps: int | None = None) -> SparseFlow:
+        """The distribution of paths z_0, ..., z_T; T as in the data unless ``steps`` says otherwise."""
         return SparseFlow(
             lambda z: self.transport(z.unsqueeze(-2)),
             self.chain,
             self.sigma,
             self.tau,
-            self.steps,
+            self.steps if steps is None else steps,
             self.latent,
             self.flows,
         )
 
     def model(self, frames: Tensor) -> None:
+        frames = self.beginning(frames)
         with pyro.plate("data", len(frames), dim=-1):
             with poutine.scale(scale=self.kl_weight):
                 z = self._path(frames)
-            chosen = self.chosen_frames(len(frames), frames.device)
-            with poutine.scale(scale=self.weight(chosen)):
+            chosen = self.chosen_frames(frames)
+            with poutine.scale(scale=self.weight(frames, chosen)):
                 seen = pick(frames, chosen, len(self.shape) - 1)
                 pyro.sample("frames", self.likelihood(self.decoder(pick(z, chosen, 1))), obs=seen)
 
     def _path(self, frames: Tensor) -> Float[Tensor, "*batch time_1 latent"]:
         if self.controls is None:
-            return pyro.sample("z", self.flow())
+            return pyro.sample("z", self.flow(frames.shape[1] - 1))
         z = pyro.sample("z", self.first_code(frames))
         return self._carried(z, self.controls.model(frames))
 
     def guide(self, frames: Tensor) -> None:
+        frames = self.beginning(frames)
         with pyro.plate("data", len(frames), dim=-1), poutine.scale(scale=self.kl_weight):
             if self.controls is not None:
                 pyro.sample("z", self.posterior(self.encoder(frames[:, 0])))

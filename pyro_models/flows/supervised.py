@@ -67,9 +67,9 @@ class SupervisedFlow(TransportedStory):
             with poutine.scale(scale=self.code_weight):
                 z = pyro.sample("z", self.first_code(frames))
             path = self.path_of(z, k)
-            chosen = self.chosen_frames(len(frames), frames.device)
+            chosen = self.chosen_frames(frames)
             logits = self.decoder(pick(path, chosen, 1))
-            with poutine.scale(scale=self.weight(chosen)):
+            with poutine.scale(scale=self.weight(frames, chosen)):
                 seen = pick(frames, chosen, len(self.shape) - 1)
                 pyro.sample("frames", self.likelihood(logits), obs=seen)
             if self.training:

@@ -97,9 +97,9 @@ class WeakFlow(TransportedStory):
             if self.index is not None:
                 k = pyro.sample("k", dist.Categorical(logits=frames.new_zeros(self.flows)))
             paths = self.roll_out(z).movedim(-2, -3)
-            chosen = self.chosen_frames(len(frames), frames.device)
+            chosen = self.chosen_frames(frames)
             seen = pick(frames, chosen, len(self.shape) - 1)
-            with poutine.scale(scale=self.weight(chosen)):
+            with poutine.scale(scale=self.weight(frames, chosen)):
                 if self.index is not None:
                     path = choose_flow(paths, k)
                     pyro.sample("frames", self.likelihood(self.decoder(pick(path, chosen, 1))), obs=seen)

@@ -119,11 +119,25 @@ def test_the_recipe_ends_at_the_full_bound():
     story.at(0.4)
     assert (story.kl_weight, story.extra_noise) == (1.0, 0.0)
     assert all(parameter.requires_grad for parameter in story.transport.parameters())
-    story.at(0.0)
+    story.at(0.1)
     moving = {name for name, parameter in story.transport.named_parameters() if parameter.requires_grad}
     assert moving == {"potentials.drift"}
     assert isinstance(story, Activates)
     assert isinstance(story, Transports)
+
+
+def test_training_begins_with_the_first_steps_of_a_sequence():
+    story, frames = SparseFlowStory(SHAPE, first_steps=1, settle=0.5, **SMALL), torch.rand(4, *SHAPE)
+    for progress, steps in ((0.0, 1), (0.5, SHAPE[0] - 1)):
+        story.at(progress)
+        trace = poutine.trace(story.train().guide).get_trace(frames)
+        assert trace.nodes["z"]["value"].shape[-2] == steps + 1
+        poutine.trace(poutine.replay(story.model, trace=trace)).get_trace(frames).compute_log_prob()
+    story.at(0.0)
+    trace = poutine.trace(story.eval().guide).get_trace(frames)
+    assert trace.nodes["z"]["value"].shape[-2] == SHAPE[0]
+    with pytest.raises(OptionError, match="first_steps is 0"):
+        SparseFlowStory(SHAPE, first_steps=0, **SMALL)
 
 
 @pytest.mark.slow
@@ -134,7 +148,7 @@ def test_flows_are_found_through_a_decoder():
     lift = torch.nn.Sequential(torch.nn.Linear(2, 32), torch.nn.Tanh(), torch.nn.Linear(32, 12)).requires_grad_(False)
     seen = Data({**data.fields, "frames": lift(data["frames"] / 2) * 3}, "lifted")
     splits = Splits(seen.take(slice(0, 500)), seen.take(slice(500, 550)), seen.take(slice(550, 600)))
-    options = {"flows": 3, "latent": 2, "hidden": (64,), "likelihood": "gaussian", "settle": 0.5, "bend_first": True}
+    options = {"flows": 3, "latent": 2, "hidden": (64,), "likelihood": "gaussian", "settle": 0.5, "bend": 0.0}
     run = fit(
         SparseFlowStory.build(splits.train, **options),
         splits,

@@ -10,6 +10,7 @@ from torch.func import grad, jacrev, vmap
 from pyro_models.datasets.data import Data
 from pyro_models.errors import OptionError
 from pyro_models.flows.supervised import SupervisedFlow
+from pyro_models.nn.potentials import Potentials
 from pyro_models.story import Transports
 from tests.core.cases import StoryCase
 
@@ -65,6 +66,19 @@ def test_the_residual_shapes_the_fields_and_leaves_the_encoder_alone():
         gradients.append((encoder, drift))
     torch.testing.assert_close(gradients[0][0], gradients[1][0])
     assert not torch.allclose(gradients[0][1], gradients[1][1])
+
+
+@pytest.mark.parametrize(("quadratic", "largest"), [(False, 0.5), (True, 5.0)])
+def test_a_force_without_quadratic_part_takes_small_steps(quadratic, largest):
+    """One step of the optimiser on a value, at a code of 128 numbers: what a quadratic part adds is without measure."""
+    torch.manual_seed(0)
+    force, z = Potentials(1, 128, 16, quadratic=quadratic), torch.randn(1, 128)
+    before = force.value(z)
+    before.sum().backward()
+    torch.optim.Adam([p for p in force.parameters() if p.requires_grad], lr=2e-3).step()
+    change = float((force.value(z) - before).detach().abs())
+    assert change < largest if not quadratic else change > largest
+    assert SupervisedFlow(SHAPE, flows=2, **SMALL).force.quadratic.requires_grad is False
 
 
 def test_a_small_weight_of_the_code_is_for_training_alone():
