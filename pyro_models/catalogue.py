@@ -29,6 +29,16 @@ STORIES.add(
     "pyro_models.flows.sparse:SparseFlowStory",
     "several flows at once, switched on and off, with speeds; nothing labelled",
 )
+STORIES.add(
+    "frame-codes",
+    "pyro_models.flows.frame_codes:FrameCodes",
+    "frames without flows (VAE, SlowVAE); the baseline of the flows",
+)
+STORIES.add(
+    "rolled-codes",
+    "pyro_models.flows.rolled:RolledCodes",
+    "known transformations roll rings of the code, as in topographic VAEs",
+)
 STORIES.add("vae", "pyro_models.anchors.vae:VAE", "Gaussian causes; the baseline everything is compared with")
 STORIES.add(
     "mixture-vae", "pyro_models.anchors.mixture_vae:MixtureVAE", "K Gaussian components cluster the latent space"

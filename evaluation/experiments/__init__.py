@@ -16,6 +16,11 @@ for _name, _target, _summary in (
     ("flow-supervised-shapes3d", "flows:supervised_shapes3d", "a rendered room in motion, the moving factor known"),
     ("flow-sparse-shapes3d", "flows:sparse_shapes3d", "a rendered room in motion, nothing labelled"),
     ("flow-sparse-mnist", "flows:sparse_mnist", "several transformations of MNIST digits at once, unlabelled"),
+    (
+        "flow-baselines-mnist",
+        "flow_baselines:baselines_mnist",
+        "frames foretold by flows, TVAE, SlowVAE, VAE, ...",
+    ),
     ("flow-cost", "flow_cost:flow_cost", "one step of the flow terms: stacked closed forms against loops of autograd"),
     ("vae-digits", "baselines:vae_digits", "VAE on scikit-learn's digits: the bound to beat"),
     ("vae-mnist", "baselines:vae_mnist", "VAE (784-400-20) on MNIST: the bound to beat"),

@@ -36,7 +36,9 @@ class SupervisedFlow(TransportedStory):
 
     * ``hamilton_jacobi``: -pde times the squared residual of :math:`\partial_t u + |\nabla u|^2/2 + f^2`, per sequence
       and step: dynamic optimal transport, with a learned force f;
-    * ``initial_condition``: -pde times :math:`|\nabla u(z_0, 0)|^2 + f(z_0, 0)^2`;
+      With ``equation="wave"``, as in potential flows (Song et al., ICML 2023), ``wave`` takes its place:
+      -pde times the squared residual of :math:`\partial_{tt} u - c^2 \nabla^2 u` with a learned speed c;
+    * ``initial_condition``: -pde times :math:`|\nabla u(z_0, 0)|^2 + f(z_0, 0)^2` (without f for waves);
     * ``flow_prior``: the weight ``flow_prior`` times what the transported code gains under the heat equation's
       solution N(0, (1 + 2 D t) I), :math:`\log p_t(z_t) + \sum \log|\det(I + \nabla^2 u)| - \log p_0(z_0)`,
       with the exact log-determinant.
@@ -48,11 +50,12 @@ class SupervisedFlow(TransportedStory):
         potential: units of each potential.
         hidden, channels, network, likelihood, scale: as for ``vae``; network ``posed`` draws a canvas and
             places it (``nn/posed.py``).
-        pde: weight of the Hamilton-Jacobi residual and of the initial condition.
+        pde: weight of the equation's residual and of the initial condition.
         flow_prior: weight of the flow prior.
         diffusion: D.
         decoded: frames decoded per training step; None for all.
         kl: weight of the first code's divergence while training.
+        equation: what the potentials are made to solve, ``hamilton-jacobi`` or ``wave``.
     """
 
     fields: ClassVar[tuple[str, ...]] = ("frames", "k")
@@ -83,9 +86,9 @@ class SupervisedFlow(TransportedStory):
         """The named training factors, on the flow of every sequence (of the first few)."""
         size, path, k = path.shape[-3], path[..., :SHAPED, :, :], k[:SHAPED]
         before, own = path[..., :-1, :].unsqueeze(-2), functional.one_hot(k, self.flows).to(path.dtype).unsqueeze(-2)
-        if self.pde and self.force is not None:
+        if self.pde:
             residual, start = self.residual(before.detach())  # they shape the potentials, at the codes as they are
-            self.add_term("hamilton_jacobi", -self.pde * (residual.square() * own).sum((-1, -2)), size)
+            self.add_term(self.equation.replace("-", "_"), -self.pde * (residual.square() * own).sum((-1, -2)), size)
             self.add_term("initial_condition", -self.pde * (start * own[..., 0, :]).sum(-1), size)
         if self.flow_prior:
             clock = self.transport.clock()

@@ -8,14 +8,17 @@ from collections.abc import Sequence
 import pyro
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from pyro_models.errors import unknown_name
 from pyro_models.flows.frames import FrameStory
 from pyro_models.nn.potentials import LatentFields, Potentials
 
 #: the training terms are means over so many sequences of a batch: they are smooth in the codes, and cost per sequence
 SHAPED = 16
+#: what the potentials are made to solve while they are learned
+EQUATIONS = ("hamilton-jacobi", "wave")
 
 
 class TransportedStory(FrameStory):
@@ -37,11 +40,19 @@ class TransportedStory(FrameStory):
         diffusion: float = 0.1,
         decoded: int | None = None,
         kl: float = 1.0,
+        equation: str = "hamilton-jacobi",
     ) -> None:
         super().__init__(shape, flows, latent, hidden, channels, network, likelihood, scale, decoded, kl)
+        if equation not in EQUATIONS:
+            raise unknown_name("equation", equation, EQUATIONS)
         self.pde, self.flow_prior, self.diffusion = pde, flow_prior, diffusion
         self.transport = LatentFields(flows, latent, potential, steps=self.steps)
-        self.force = Potentials(flows, latent, potential, steps=self.steps, quadratic=False) if pde else None
+        self.force = self.log_wave_speed = None
+        if pde and equation == "hamilton-jacobi":
+            self.force = Potentials(flows, latent, potential, steps=self.steps, quadratic=False)
+        elif pde:
+            self.log_wave_speed = nn.Parameter(torch.zeros(flows))
+        self.equation = equation
 
     def roll_out(self, z: Float[Tensor, "*batch latent"], steps: int | None = None) -> Tensor:
         """Codes under every flow, ``[..., T + 1, K, d]``, from z at time 0; the clock stops at the trained time."""
@@ -68,7 +79,11 @@ class TransportedStory(FrameStory):
         return torch.stack(path, -2)
 
     def residual(self, before: Float[Tensor, "*batch time _ latent"]) -> tuple[Tensor, Tensor]:
-        """Hamilton-Jacobi residuals at steps 1..T ``[..., T, K]``, squares of the initial condition ``[..., K]``."""
+        """Residuals of the potentials' equation at steps 1..T ``[..., T, K]``, squares of its initial condition
+        ``[..., K]``."""
+        return self._hamilton_jacobi(before) if self.force is not None else self._wave(before)
+
+    def _hamilton_jacobi(self, before: Tensor) -> tuple[Tensor, Tensor]:
         assert self.force is not None
         potentials, clock = self.transport.potentials, self.transport.potentials.clock
         force_clock = self.force.clock
@@ -81,6 +96,16 @@ class TransportedStory(FrameStory):
         first = before[..., 0, :, :]
         start = potentials(first, value[0]).square().sum(-1) + self.force.value(first, forces[0]).square()
         return residual, start
+
+    def _wave(self, before: Tensor) -> tuple[Tensor, Tensor]:
+        assert self.log_wave_speed is not None
+        potentials, clock = self.transport.potentials, self.transport.potentials.clock
+        assert clock is not None
+        value, change, bend = clock.with_derivatives()
+        spread = potentials.hessian(before, value[1:]).trace()
+        residual = potentials.second_time_derivative(before, value[1:], change[1:], bend[1:])
+        residual = residual - (2 * self.log_wave_speed).exp() * spread
+        return residual, potentials(before[..., 0, :, :], value[0]).square().sum(-1)
 
     def log_heat(self, z: Float[Tensor, "*batch time latent"], first: int = 1) -> Float[Tensor, "*batch time"]:
         """log N(z_t; 0, (1 + 2 D t) I), the heat equation's solution from N(0, I), at times first, first + 1, ..."""

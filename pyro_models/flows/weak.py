@@ -67,6 +67,7 @@ class WeakFlow(TransportedStory):
         diffusion: float = 0.1,
         decoded: int | None = None,
         kl: float = 1.0,
+        equation: str = "hamilton-jacobi",
         guide: str = "collapsed",
     ) -> None:
         super().__init__(
@@ -84,6 +85,7 @@ class WeakFlow(TransportedStory):
             diffusion,
             decoded,
             kl,
+            equation,
         )
         if guide == "amortized":
             self.default_estimator = "exact"  # type: ignore[misc]  # k is a discrete site of this guide only
@@ -128,9 +130,9 @@ class WeakFlow(TransportedStory):
         """The training terms of ``flow-supervised``, averaged over the flows: each along its own path."""
         size, paths = paths.shape[-4], paths[..., :SHAPED, :, :, :]
         before = paths[..., :-1, :].transpose(-2, -3)
-        if self.pde and self.force is not None:
+        if self.pde:
             residual, start = self.residual(before.detach())
-            self.add_term("hamilton_jacobi", -self.pde * residual.square().mean(-1).sum(-1), size)
+            self.add_term(self.equation.replace("-", "_"), -self.pde * residual.square().mean(-1).sum(-1), size)
             self.add_term("initial_condition", -self.pde * start.mean(-1), size)
         if self.flow_prior:
             clock = self.transport.clock()

@@ -101,10 +101,18 @@ class Clock(nn.Module):
     def forward(self) -> Float[Tensor, "time flow output"]:
         return self._values(self.times)
 
+    def _first(self, times: Tensor) -> tuple[Tensor, Tensor]:
+        found = torch.func.jvp(self._values, (times,), (torch.ones_like(times),))
+        return found[0], found[1]
+
     def with_derivative(self) -> tuple[Tensor, Tensor]:
         """Values and derivatives by t, both ``[time, flow, output]``."""
-        found = torch.func.jvp(self._values, (self.times,), (torch.ones_like(self.times),))
-        return found[0], found[1]
+        return self._first(self.times)
+
+    def with_derivatives(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Values, first and second derivatives by t, each ``[time, flow, output]``."""
+        found = torch.func.jvp(self._first, (self.times,), (torch.ones_like(self.times),))
+        return found[0][0], found[0][1], found[1][1]
 
 
 class Potentials(nn.Module):
@@ -178,6 +186,17 @@ class Potentials(nn.Module):
         if self.hidden:
             s = self._units(z, now)
             found = found + (self.outer * (1 - s * s) * change[..., : self.hidden]).sum(-1)
+        return found
+
+    def second_time_derivative(
+        self, z: Tensor, now: Tensor, change: Tensor, bend: Tensor
+    ) -> Float[Tensor, "*batch flow"]:
+        """The second partial derivative of u by t, given the clock's value and derivatives."""
+        found = bend[..., -1] + (z * bend[..., self.hidden : -1]).sum(-1)
+        if self.hidden:
+            s = self._units(z, now)
+            inner = bend[..., : self.hidden] - 2 * s * change[..., : self.hidden].square()
+            found = found + (self.outer * (1 - s * s) * inner).sum(-1)
         return found
 
     def hessian(self, z: Tensor, now: Tensor | None = None) -> Jacobian:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.experiments import flow_cost, flows
+from evaluation.experiments import flow_baselines, flow_cost, flows
 from evaluation.reproduce import Setting
 
 MNIST = Path(os.environ.get("PYRO_MODELS_DATA", "nowhere")) / "MNIST" / "raw" / "train-images-idx3-ubyte"
@@ -50,6 +50,20 @@ def test_rooms(kind, setting, monkeypatch):
     outcome = getattr(flows, f"{kind}_shapes3d")(setting)
     assert any(key.startswith("equivariance/") for key in outcome.metrics)
     assert ("spike_f1" in outcome.metrics) == (kind == "sparse")
+
+
+@pytest.mark.skipif(not MNIST.is_file(), reason="needs MNIST under $PYRO_MODELS_DATA")
+def test_baselines(setting, monkeypatch):
+    network = {"network": "posed", "latent": 4, "hidden": [16], "decoded": 2, "kl": 0.1}
+    compared = {name: (story, dict(options)) for name, (story, options) in flow_baselines.COMPARED.items()}
+    compared["tvae"][1]["latent"] = 27
+    for name, value in (("NETWORK", network), ("COMPARED", compared), ("MEASURED", 30)):
+        monkeypatch.setattr(flow_baselines, name, value)
+    monkeypatch.setattr(flow_baselines, "TRAINING", {**flow_baselines.TRAINING, "steps": 2, "batch_size": 8})
+    outcome = flow_baselines.baselines_mnist(setting)
+    assert len(outcome.metrics) == 18
+    assert all(values[0] > 0 for values in outcome.metrics.values())
+    assert outcome.baselines["equivariance/hue/vae: copy previous"] > 0
 
 
 def test_cost(setting, monkeypatch):

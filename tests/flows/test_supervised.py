@@ -8,7 +8,7 @@ from pyro import poutine
 from torch.func import grad, jacrev, vmap
 
 from pyro_models.datasets.data import Data
-from pyro_models.errors import OptionError
+from pyro_models.errors import OptionError, UnknownName
 from pyro_models.flows.supervised import SupervisedFlow
 from pyro_models.nn.potentials import Potentials
 from pyro_models.story import Transports
@@ -151,6 +151,38 @@ def test_the_residual_is_the_hamilton_jacobi_equation():
             torch.testing.assert_close(residual[:, t - 1, k], expected, atol=1e-6, rtol=1e-5)
     first = potentials(z[:, 0], now[0]).square().sum(-1) + story.force.value(z[:, 0], story.force.clock()[0]).square()
     torch.testing.assert_close(start, first)
+
+
+def test_the_wave_equation_takes_its_place():
+    """Differences of differences in time and automatic Laplacians give the same residual as the closed forms."""
+    story = lively(equation="wave").double()
+    assert story.force is None
+    story.log_wave_speed.data.copy_(torch.tensor([0.3, -0.2]))
+    z = torch.randn(6, story.steps, 1, 3, dtype=torch.double)
+    residual, start = story.residual(z)
+    potentials, clock = story.transport.potentials, story.transport.potentials.clock
+    times = clock.times.clone()
+
+    def readings(shift: float) -> torch.Tensor:
+        clock.times = times + shift
+        found = clock()
+        clock.times = times
+        return found
+
+    now = clock()
+    for t in range(1, story.steps + 1):
+        at = z[:, t - 1]
+        later, middle, earlier = (potentials.value(at, readings(s)[t]) for s in (1e-3, 0.0, -1e-3))
+        for k in range(2):
+            curl = vmap(jacrev(lambda p, k=k, t=t: potentials(p, now[t])[k]))(at)[:, :, 0]
+            speed = (2 * story.log_wave_speed[k]).exp()
+            expected = (later - 2 * middle + earlier)[:, k] / 1e-6 - speed * curl.diagonal(dim1=1, dim2=2).sum(-1)
+            torch.testing.assert_close(residual[:, t - 1, k], expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(start, potentials(z[:, 0], now[0]).square().sum(-1))
+    names = set(poutine.trace(lively(equation="wave").model).get_trace(*noise().fields.values()).nodes)
+    assert {"wave", "initial_condition"} <= names
+    with pytest.raises(UnknownName, match="heat"):
+        SupervisedFlow(SHAPE, flows=2, equation="heat", **SMALL)
 
 
 @pytest.mark.parametrize("potential", [2, 6])
