@@ -62,7 +62,7 @@ def baselines_mnist(setting: Setting) -> Outcome:
         f"{TRAINING['steps']} steps of {TRAINING['batch_size']} sequences each, the same encoder and posed decoder, "
         f"codes of {NETWORK['latent']} numbers (tvae: three rings of 43), their divergence weighed by {NETWORK['kl']} "
         f"while training (vae: 1, beta-vae: 4). The codes of single frames (vae, beta-vae, slow-vae) are moved by the "
-        f"mean change of the code under each transformation, read off the training data; poflow is flow-supervised with "
-        f"the wave equation."
+        f"mean change of the code under each transformation, read off the training data; poflow is flow-supervised "
+        f"with the wave equation."
     )
     return Outcome(metrics, "test", MEASURED, seconds, found[-1]["beside"], notes=notes, headline=list(metrics))
