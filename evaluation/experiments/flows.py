@@ -98,8 +98,9 @@ def add(values: dict[str, list[float]], key: str, value: float) -> None:
 Recipe = tuple[int, int, float]
 #: networks of the digit experiments: the same for all three stories
 NETWORK: dict[str, Any] = {"network": "posed", "latent": 128, "hidden": [1024], "decoded": 2, "kl": 0.1}
-#: fewer numbers for the causes to hide in where nobody names them
-SPARSE_NETWORK: dict[str, Any] = {**NETWORK, "latent": 64}
+#: where nobody names the causes: fewer numbers for them to hide in, more weight of the prior that straightens their
+#: ways, and hidden units for what stays bent
+SPARSE_NETWORK: dict[str, Any] = {**NETWORK, "latent": 64, "kl": 0.3, "potential": 16}
 #: steps, sequences a step and learning rate
 SUPERVISED, WEAK, SPARSE = (4000, 256, 2e-3), (4000, 256, 2e-3), (4000, 256, 2e-3)
 #: held-out sequences behind every number but the bound

@@ -119,6 +119,7 @@ class SparseFlowStory(FrameStory):
         self.tau, self.settle, self.bend, self.first_noise, self.first_kl = tau, settle, bend, first_noise, first_kl
         self.transport = LatentFields(flows, latent, potential, rotational=rotational, separate=control == "double")
         columns = self.transport.columns
+        self.transport.start_affine()
         self.chain = SpikeChain(columns, on, stay)
         self.controls = None
         if guide == "relaxed":

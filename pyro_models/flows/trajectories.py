@@ -96,9 +96,7 @@ class TrajectoryFlow(Story):
             made.potentials.quadratic.normal_(0, 0.1)
             assert made.rotations is not None
             made.rotations.linear.normal_(0, 0.1)
-            if self.hidden:
-                made.potentials.outer.zero_()
-                made.rotations.direction.zero_()
+        made.start_affine()
         return made
 
     def at(self, progress: float) -> None:

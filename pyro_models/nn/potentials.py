@@ -302,6 +302,14 @@ class LatentFields(nn.Module):
         """How many vectors a call returns per point."""
         return 2 * self.flows if self.separate else self.flows
 
+    @torch.no_grad()
+    def start_affine(self) -> None:
+        """Hidden units begin without a say."""
+        if self.potentials.hidden:
+            self.potentials.outer.zero_()
+        if self.rotations is not None and self.rotations.hidden:
+            self.rotations.direction.zero_()
+
     def clock(self) -> Tensor | None:
         """The time-dependent parts of all potentials at the times 0, ..., steps."""
         return None if self.potentials.clock is None else self.potentials.clock()
