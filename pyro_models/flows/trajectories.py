@@ -35,7 +35,7 @@ class TrajectoryFlow(Story):
     No guide is needed: the likelihood is exact. It has local maxima, so ``restarts`` sets of fields are trained side by
     side as one batch; the one with the best likelihood of the training data (never one chosen by truth) is kept. The
     recipe: fields start affine, the noise is kept large at first and let go, and only in the last part of training the
-    ``hidden`` units of non-affine fields are let in (their weights start at zero and are frozen until then).
+    ``hidden`` units of non-affine fields are let in (their weights start small and are frozen until then).
 
     Args:
         shape: ``(T + 1, d)``.

@@ -32,6 +32,8 @@ LONGEST_PERIOD = 10_000.0
 TIME_FEATURES = 16
 #: start of the constant parts of the fields: different from flow to flow, small against codes of size 1
 FIRST_DRIFT = 0.1
+#: weight of hidden units that are to come in later: too small to matter, large enough to have gradients
+UNHEARD = 1e-2
 
 
 class Jacobian(NamedTuple):
@@ -304,11 +306,11 @@ class LatentFields(nn.Module):
 
     @torch.no_grad()
     def start_affine(self) -> None:
-        """Hidden units begin without a say."""
+        """Hidden units begin nearly unheard."""
         if self.potentials.hidden:
-            self.potentials.outer.zero_()
+            self.potentials.outer.mul_(UNHEARD)
         if self.rotations is not None and self.rotations.hidden:
-            self.rotations.direction.zero_()
+            self.rotations.direction.mul_(UNHEARD)
 
     def clock(self) -> Tensor | None:
         """The time-dependent parts of all potentials at the times 0, ..., steps."""
