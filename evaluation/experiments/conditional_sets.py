@@ -94,7 +94,7 @@ def rate_distortion(setting: Setting) -> Outcome:
         "beta 1. gap/SET: loss of single draws minus the least possible loss of any code (Blahut-Arimoto, to a few "
         "thousandths), mean over all masks but the full one; gap_none: nothing given; gap_worst: worst mask. Fresh "
         "data. 3000 steps of 256; the swiss roll 4000 with wider networks; the blobs 1500 with the discrete code given "
-        "to whoever explains the row. The best validation bound of 4 starts (blobs) or 2 (roll, s-curve) counts."
+        "to whoever explains the row. The best validation bound of 4 starts (blobs) or 2 (roll) counts."
     )
     return Outcome(columns(rows_found), "fresh", rows, seconds, baselines, notes=notes)
 
@@ -105,7 +105,7 @@ SET_OPTIONS: dict[str, Any] = {"swiss-roll": {"hidden": [256, 256, 256]}, "blobs
 SET_STEPS = {"swiss-roll": 4000, "blobs": 1500}
 #: starts, the best validation bound counts: the roll's discrete code stays unused under a mask or two otherwise,
 #: and of three starts for the blobs one ended far above the others
-SET_RESTARTS = {"swiss-roll": 2, "blobs": 4, "s-curve": 2}
+SET_RESTARTS = {"swiss-roll": 2, "blobs": 4}
 
 
 def _masks(name: str) -> np.ndarray:
