@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pyro
 import pyro.distributions as dist
@@ -58,10 +58,6 @@ class FrameCodes(FrameStory):
     READ: ClassVar[int] = 2000
 
     directions: Tensor
-
-    @classmethod
-    def derive(cls, data: Data) -> dict[str, Any]:
-        return {**super().derive(data), "flows": int(data["k"].max()) + 1}
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pyro_models.datasets.data import Data
 from pyro_models.errors import OptionError
 from pyro_models.nn import auto_encoder, make_likelihood, make_posterior
 from pyro_models.nn.dense import keep_variance
@@ -89,6 +90,11 @@ class FrameStory(Story):
             keep_variance(self.decoder, outputs=False)
             keep_variance(self.encoder, outputs=False)
         self.likelihood = make_likelihood(likelihood, len(shape), scale)
+
+    @classmethod
+    def derive(cls, data: Data) -> dict[str, Any]:
+        known = {"flows": int(data["k"].max()) + 1} if "k" in cls.fields else {}
+        return {**super().derive(data), **known}
 
     def first_code(self, like: Tensor) -> Any:
         """p(z_0) = N(0, I), on the device and in the precision of ``like``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pyro
 import torch
@@ -12,7 +12,6 @@ from pyro import poutine
 from torch import Tensor
 from torch.nn import functional
 
-from pyro_models.datasets.data import Data
 from pyro_models.errors import OptionError
 from pyro_models.flows.frames import FrameStory, pick
 
@@ -50,10 +49,6 @@ class RolledCodes(FrameStory):
 
     fields: ClassVar[tuple[str, ...]] = ("frames", "k")
     citation = TVAE
-
-    @classmethod
-    def derive(cls, data: Data) -> dict[str, Any]:
-        return {**super().derive(data), "flows": int(data["k"].max()) + 1}
 
     def __init__(
         self,

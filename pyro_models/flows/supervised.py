@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pyro
 import torch
@@ -11,7 +11,6 @@ from pyro import poutine
 from torch import Tensor
 from torch.nn import functional
 
-from pyro_models.datasets.data import Data
 from pyro_models.flows.frames import FFRL, pick
 from pyro_models.flows.transported import SHAPED, TransportedStory
 
@@ -60,10 +59,6 @@ class SupervisedFlow(TransportedStory):
 
     fields: ClassVar[tuple[str, ...]] = ("frames", "k")
     citation = FFRL
-
-    @classmethod
-    def derive(cls, data: Data) -> dict[str, Any]:
-        return {**super().derive(data), "flows": int(data["k"].max()) + 1}
 
     def model(self, frames: Tensor, k: Int[Tensor, " batch"]) -> None:
         with pyro.plate("data", len(frames), dim=-1):
