@@ -126,24 +126,25 @@ def test_training_terms_are_absent_from_every_bound():
     assert not terms & names()
 
 
+def clock_at(story: SupervisedFlow, shift: float) -> torch.Tensor:
+    """What the potentials' clock says at the times 0, 1, ..., each shifted."""
+    clock = story.transport.potentials.clock
+    times = clock.times
+    clock.times = times + shift
+    found = clock()
+    clock.times = times
+    return found
+
+
 def test_the_residual_is_the_hamilton_jacobi_equation():
     """Values at shifted times and automatic gradients give the same residual as the closed forms."""
     story = lively().double()
     z = torch.randn(6, story.steps, 1, 3, dtype=torch.double)
     residual, start = story.residual(z)
-    potentials, clock = story.transport.potentials, story.transport.potentials.clock
-    times = clock.times.clone()
-
-    def readings(shift: float) -> torch.Tensor:
-        clock.times = times + shift
-        found = clock()
-        clock.times = times
-        return found
-
-    now = clock()
+    potentials, now = story.transport.potentials, clock_at(story, 0.0)
     for t in range(1, story.steps + 1):
         at = z[:, t - 1]
-        later, earlier = (potentials.value(at, readings(s)[t]) for s in (1e-5, -1e-5))
+        later, earlier = (potentials.value(at, clock_at(story, s)[t]) for s in (1e-5, -1e-5))
         for k in range(2):
             slope = vmap(grad(lambda p, k=k, t=t: potentials.value(p, now[t])[..., k].sum()))(at)
             force = story.force.value(at, story.force.clock()[t])[:, k]
@@ -160,19 +161,10 @@ def test_the_wave_equation_takes_its_place():
     story.log_wave_speed.data.copy_(torch.tensor([0.3, -0.2]))
     z = torch.randn(6, story.steps, 1, 3, dtype=torch.double)
     residual, start = story.residual(z)
-    potentials, clock = story.transport.potentials, story.transport.potentials.clock
-    times = clock.times.clone()
-
-    def readings(shift: float) -> torch.Tensor:
-        clock.times = times + shift
-        found = clock()
-        clock.times = times
-        return found
-
-    now = clock()
+    potentials, now = story.transport.potentials, clock_at(story, 0.0)
     for t in range(1, story.steps + 1):
         at = z[:, t - 1]
-        later, middle, earlier = (potentials.value(at, readings(s)[t]) for s in (1e-3, 0.0, -1e-3))
+        later, middle, earlier = (potentials.value(at, clock_at(story, s)[t]) for s in (1e-3, 0.0, -1e-3))
         for k in range(2):
             curl = vmap(jacrev(lambda p, k=k, t=t: potentials(p, now[t])[k]))(at)[:, :, 0]
             speed = (2 * story.log_wave_speed[k]).exp()
