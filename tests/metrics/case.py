@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,6 +27,11 @@ from pyro_models.errors import MetricError
 COUNT = 2000
 #: rows of a Hadamard matrix: every code is made of all four factors to equal parts
 MIXING = np.array([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2
+
+
+def grid(*levels: int, repeats: int = 1) -> np.ndarray:
+    """Every combination of values, so that factors are exactly independent."""
+    return np.array(list(itertools.product(*map(range, levels))) * repeats, float)
 
 
 class MetricTestCase:
