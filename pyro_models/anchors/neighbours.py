@@ -35,6 +35,8 @@ GRAPH, SCALE = 10, 7
 FINER = 4
 #: eigenvectors of a start, in groups wanted; starts take turns
 LEADING = (2.0, 2.5, 3.0, 3.5)
+#: starts of a partition; few of them find its best
+RESTARTS = 32
 #: data that k-means looks at
 LOOKED_AT = 6000
 #: sweeps of the refinement; it has always settled before
@@ -105,7 +107,7 @@ def joint_of(graph: Any, groups: Int[np.ndarray, " N"], count: int) -> Float[np.
     return (member.T @ graph @ member).toarray()
 
 
-def partition(graph: Any, groups: int, restarts: int = 16, seed: int = 0) -> tuple[Tensor, float]:
+def partition(graph: Any, groups: int, restarts: int = RESTARTS, seed: int = 0) -> tuple[Tensor, float]:
     """The groups ``[N]`` and their information, the best of ``restarts`` starts."""
     vectors = _leading_vectors(graph, max(2, round(groups * max(LEADING))), seed)
     best: tuple[float, np.ndarray] | None = None

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyro_models.anchors.edges import edges
 from pyro_models.anchors.neighbours import Neighbours, affinity, nearest, partition
+from pyro_models.anchors.upright import upright
 from pyro_models.datasets.data import Data
 from pyro_models.errors import OptionError, unknown_name
 from pyro_models.nn.spatial import SpatialTransformer
@@ -36,16 +38,17 @@ class Views(nn.Module):
                 raise unknown_name("view", kind, VIEWS)
         if "warps" in kinds and len(shape) != 3:
             raise OptionError(f"views='warps' moves images, but the data have shape {tuple(shape)}; use 'neighbours'.")
-        self.kinds = tuple(kinds)
+        self.kinds, self.shape = tuple(kinds), tuple(shape)
         self.warp = SpatialTransformer(WARPS, shape, SPREADS) if "warps" in kinds else None
         self.data: Data | None = None
         self.near: Neighbours | None = None
+        self.look: Callable[[Tensor], Tensor] | None = None
 
     def __bool__(self) -> bool:
         return bool(self.kinds)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "data": None, "near": None}  # type: ignore[misc]
+        return {**super().__getstate__(), "data": None, "near": None, "look": None}  # type: ignore[misc]
 
     @property
     def ready(self) -> bool:
@@ -54,15 +57,22 @@ class Views(nn.Module):
 
     def meet(self, data: Data, neighbours: bool, look: Callable[[Tensor], Tensor] | None = None) -> None:
         """Looks at the training data; their neighbours are found if a view or ``neighbours`` asks for them, in what
-        ``look`` makes of the data where raw values cannot be compared (words, clouds)."""
+        ``look`` makes of the data where raw values cannot be compared (words, clouds). Images are compared by their
+        edges; where a moved image is the same image, as they would stand upright."""
         wanted = neighbours or "neighbours" in self.kinds
         self.data = data if wanted else None
-        self.near = nearest(_seen(data, look)) if wanted else None
+        self.look = edges if look is None and len(self.shape) == 3 else look
+        self.near = nearest(_seen(data, self.look if self.warp is None else _upright_edges)) if wanted else None
 
     def groups(self, count: int, seed: int) -> Tensor:
-        """The training data's groups ``[N]`` in the graph of their neighbours."""
+        """The training data's groups ``[N]`` in the graph of their neighbours, and of their neighbours before they were
+        put upright: what hangs together in both ways of looking is harder to tear apart by chance."""
         assert self.near is not None
-        found, _ = partition(affinity(self.near), count, seed=seed)
+        assert self.data is not None
+        graph = affinity(self.near)
+        if self.warp is not None:
+            graph = graph + affinity(nearest(_seen(self.data, self.look)))
+        found, _ = partition(graph, count, seed=seed)
         return found.to(self.near.rows.device)
 
     def draw(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -79,6 +89,10 @@ class Views(nn.Module):
             with torch.no_grad():
                 other = self.warp(other, self.warp.prior().sample((len(x),)))
         return one, other, rows
+
+
+def _upright_edges(x: Tensor) -> Tensor:
+    return edges(upright(x))
 
 
 @torch.no_grad()

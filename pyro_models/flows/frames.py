@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 import pyro.distributions as dist
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyro_models.datasets.data import Data
 from pyro_models.errors import OptionError
 from pyro_models.nn import auto_encoder, make_likelihood, make_posterior
 from pyro_models.nn.dense import keep_variance
-from pyro_models.nn.posed import PosedDecoder
+from pyro_models.nn.posed import PosedDecoder, PosedEncoder
 from pyro_models.nn.potentials import check_sizes
 from pyro_models.story import Story
 
@@ -41,6 +41,8 @@ class FrameStory(Story):
     """
 
     fields: ClassVar[tuple[str, ...]] = ("frames",)
+    encoder: nn.Module
+    decoder: nn.Module
 
     def __init__(
         self,
@@ -75,20 +77,21 @@ class FrameStory(Story):
             raise OptionError(f"kl is {kl}; the weight of the codes' cost in training is positive.")
         self.kl = kl
         self.posterior = make_posterior("diagonal", latent)
-        self.encoder, self.decoder = auto_encoder(
-            "mlp" if network == "posed" else network, shape[1:], hidden, channels, self.posterior.outputs, latent
-        )
+        outputs = self.posterior.outputs
         if network == "posed":
             if likelihood != "bernoulli":
                 raise OptionError(
                     f"network='posed' gives logits; it goes with likelihood='bernoulli', not '{likelihood}'."
                 )
-            self.decoder = PosedDecoder(latent, list(reversed(hidden)), shape[1:])
-            keep_variance(self.decoder.canvas, outputs=False)
-            keep_variance(self.encoder, outputs=False)
-        elif network == "mlp":
-            keep_variance(self.decoder, outputs=False)
-            keep_variance(self.encoder, outputs=False)
+            drawing, reading = PosedDecoder(latent, hidden[::-1], shape[1:]), PosedEncoder(shape[1:], hidden, outputs)
+            keep_variance(drawing.canvas, outputs=False)
+            keep_variance(reading.read, outputs=False)
+            self.encoder, self.decoder = reading, drawing
+        else:
+            self.encoder, self.decoder = auto_encoder(network, shape[1:], hidden, channels, outputs, latent)
+            if network == "mlp":
+                keep_variance(self.decoder, outputs=False)
+                keep_variance(self.encoder, outputs=False)
         self.likelihood = make_likelihood(likelihood, len(shape), scale)
 
     @classmethod

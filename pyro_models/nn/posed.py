@@ -1,4 +1,4 @@
-"""A decoder that draws a thing once and then places it: canvas, pose and colour, each read from the code."""
+"""Looks, place and colour told apart: an encoder that reads, and a decoder that draws, each by itself."""
 
 from __future__ import annotations
 
@@ -21,6 +21,39 @@ SMALLEST_BRIGHTNESS = 1e-4
 FIRST_POSE = 0.02
 #: units between the tint and the colour
 COLOUR_UNITS = 32
+#: light below which a frame has no colour
+SOME_LIGHT = 1e-3
+
+
+def check_frames(shape: Sequence[int]) -> tuple[int, int, int]:
+    """Channels, height and width, of images only."""
+    if len(shape) != 3:
+        raise OptionError(
+            f"network='posed' draws frames of shape (channel, height, width), but these have {tuple(shape)}; use 'mlp'."
+        )
+    channels, height, width = shape
+    return channels, height, width
+
+
+class PosedEncoder(nn.Module):
+    r"""``read(max_c x_c) + hue( sum_p x / sum_p max_c x_c )``: brightness and colour read apart, and added.
+
+    The brightest channel of a pixel does not change when a pure colour turns into another, so what a thing looks like
+    need not be learned again for every colour.
+    """
+
+    def __init__(self, shape: Sequence[int], hidden: Sequence[int], outputs: int) -> None:
+        super().__init__()
+        channels, height, width = check_frames(shape)
+        self.read = mlp(height * width, hidden, outputs)
+        self.hue = mlp(channels, (COLOUR_UNITS,), outputs) if channels > 1 else None
+
+    def forward(self, x: Float[Tensor, "*batch channel height width"]) -> Float[Tensor, "*batch outputs"]:
+        light = x.amax(-3).flatten(-2)
+        found = self.read(light)
+        if self.hue is None:
+            return found
+        return found + self.hue(x.sum((-2, -1)) / light.sum(-1, keepdim=True).clamp_min(SOME_LIGHT))
 
 
 class PosedDecoder(nn.Module):
@@ -36,12 +69,7 @@ class PosedDecoder(nn.Module):
 
     def __init__(self, inputs: int, hidden: Sequence[int], shape: Sequence[int]) -> None:
         super().__init__()
-        if len(shape) != 3:
-            raise OptionError(
-                f"network='posed' draws frames of shape (channel, height, width), but these have {tuple(shape)}; use "
-                f"'mlp'."
-            )
-        channels, self.height, self.width = shape
+        channels, self.height, self.width = check_frames(shape)
         self.canvas = mlp(inputs, hidden, self.height * self.width)
         self.pose = nn.Linear(inputs, 4, bias=False)
         nn.init.normal_(self.pose.weight, 0.0, FIRST_POSE)

@@ -1,4 +1,4 @@
-"""The decoder that places a canvas: pose, colour, contract through a story."""
+"""The networks that tell looks, place and colour apart, alone and through a story."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from pyro_models.errors import OptionError
 from pyro_models.flows.supervised import SupervisedFlow
-from pyro_models.nn.posed import PosedDecoder
+from pyro_models.nn.posed import PosedDecoder, PosedEncoder
 from tests.core.cases import StoryCase
 from tests.flows.test_supervised import noise
 
@@ -64,8 +64,21 @@ def test_outside_the_canvas_it_is_dark_and_finite():
     assert logits[0, 0, 0, 0].item() == pytest.approx(math.log(1e-4), abs=1e-3)
 
 
+def test_of_a_colour_only_the_hue_part_of_the_encoder_knows():
+    encoder, grey = PosedEncoder((3, 8, 8), (16,), 4), torch.rand(5, 1, 8, 8)
+    red, yellow, blue = (grey * torch.tensor(colour)[:, None, None] for colour in ([1.0, 0, 0], [1, 1, 0], [0, 0, 1]))
+    change = encoder(yellow) - encoder(red)
+    torch.testing.assert_close(change, change[:1].expand_as(change), atol=1e-5, rtol=1e-4)  # the same for every look
+    assert change.abs().max() > 1e-3
+    encoder.hue = None
+    torch.testing.assert_close(encoder(blue), encoder(red))
+    assert encoder(torch.zeros(2, 3, 8, 8)).isfinite().all()
+
+
 def test_it_draws_images_of_bits_only():
     with pytest.raises(OptionError, match="use 'mlp'"):
         PosedDecoder(2, (8,), (5,))
+    with pytest.raises(OptionError, match="use 'mlp'"):
+        SupervisedFlow((4, 6), network="posed")
     with pytest.raises(OptionError, match="likelihood='bernoulli'"):
         SupervisedFlow((4, 3, 8, 8), network="posed", likelihood="gaussian")
