@@ -87,7 +87,7 @@ class Views(nn.Module):
                 other = self.data.batch(self.near.rows[rows, place])["x"]
         if self.warp is not None:
             with torch.no_grad():
-                other = self.warp(other, self.warp.prior().sample((len(x),)))
+                one, other = (self.warp(part, self.warp.prior().sample((len(x),))) for part in (one, other))
         return one, other, rows
 
 

@@ -58,9 +58,6 @@ class SparseFlowStory(FrameStory):
     to ``kl``, until then (the bound that is reported has full weight). Until the share ``bend`` the fields are
     constant, so that the code has to straighten every cause into a direction of its own; only then may they bend.
     (Fields that bend from the start divide the causes among themselves in ways that a bent code makes look right.)
-    From the share ``settle`` on, of the share ``foretold`` of the sequences frames are told not from their own codes
-    but from the first one, carried along by what the flows most likely did (the exact posterior means of spikes and
-    speeds given the codes): a decoder that only ever saw codes of frames draws carried ones less well.
 
     Args:
         shape: ``(T + 1, *frame)``.
@@ -73,7 +70,7 @@ class SparseFlowStory(FrameStory):
             places it (``nn/posed.py``).
         tau: standard deviation of the speeds around 1.
         on, stay: probabilities of the switches.
-        first_noise, first_kl, first_steps, settle, foretold: the recipe.
+        first_noise, first_kl, first_steps, settle: the recipe.
         bend: share of training after which fields may bend; 1 for never, 0 for codes with fewer numbers than causes,
             which no code can straighten.
         decoded: frames decoded per training step; None for all.
@@ -107,7 +104,6 @@ class SparseFlowStory(FrameStory):
         settle: float = 0.3,
         bend: float = 0.3,
         first_steps: int = 2,
-        foretold: float = 0.5,
         decoded: int | None = None,
         kl: float = 1.0,
         guide: str = "exact",
@@ -136,15 +132,11 @@ class SparseFlowStory(FrameStory):
         self.extra_noise, self.ramp = 0.0, 1.0
         if first_steps < 1:
             raise OptionError(f"first_steps is {first_steps}; training begins with at least one step of a sequence.")
-        if not 0 <= foretold <= 1:
-            raise OptionError(f"foretold is {foretold}; it is a share of the sequences, from 0 to 1.")
-        self.foretold, self.foretelling = foretold if guide == "exact" else 0.0, False
         self.first_steps = min(first_steps, self.steps) if guide == "exact" else self.steps
         self.horizon = self.steps
 
     def at(self, progress: float) -> None:
         share = min(progress / self.settle, 1.0)
-        self.foretelling = share >= 1
         self.extra_noise = self.first_noise * (1 - share)
         for name, parameter in self.transport.named_parameters():
             parameter.requires_grad_(progress >= self.bend or name.endswith("drift"))
@@ -188,25 +180,14 @@ class SparseFlowStory(FrameStory):
                 z = self._path(frames)
             chosen = self.chosen_frames(frames)
             with poutine.scale(scale=self.weight(frames, chosen)):
-                seen, told = pick(frames, chosen, len(self.shape) - 1), pick(self._told_from(z), chosen, 1)
-                pyro.sample("frames", self.likelihood(self.decoder(told)), obs=seen)
+                seen = pick(frames, chosen, len(self.shape) - 1)
+                pyro.sample("frames", self.likelihood(self.decoder(pick(z, chosen, 1))), obs=seen)
 
     def _path(self, frames: Tensor) -> Float[Tensor, "*batch time_1 latent"]:
         if self.controls is None:
             return pyro.sample("z", self.flow(frames.shape[1] - 1))
         z = pyro.sample("z", self.first_code(frames))
         return self._carried(z, self.controls.model(frames))
-
-    def _told_from(self, z: Float[Tensor, "*batch time_1 latent"]) -> Float[Tensor, "*batch time_1 latent"]:
-        """What frames are told from: their codes, or (some sequences, in training) the first one carried along."""
-        if not (self.training and self.foretelling and self.foretold):
-            return z
-        some = torch.rand(*z.shape[:-2], 1, 1, device=z.device) < self.foretold
-        return torch.where(some, self._carried(z[..., 0, :], self._weights(*activity(self.flow(), z))), z)
-
-    def _weights(self, spikes: Tensor, speeds: Tensor) -> Float[Tensor, "*batch time column"]:
-        """How far each column goes at each step."""
-        return spikes * speeds.tile(spikes.shape[-1] // self.flows)
 
     def guide(self, frames: Tensor) -> None:
         frames = self.beginning(frames)
@@ -236,7 +217,8 @@ class SparseFlowStory(FrameStory):
     def reconstruct(self, frames: Tensor) -> Tensor:
         """Frames from the first code and the inferred controls (spikes above one half, mean speeds) alone."""
         spikes, speeds = self._inferred(frames)
-        return self._driven(self.codes(frames)[:, 0], self._weights(spikes > 0.5, speeds))
+        weights = (spikes > 0.5) * speeds.tile(spikes.shape[-1] // self.flows)
+        return self._driven(self.codes(frames)[:, 0], weights)
 
     def _inferred(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         if self.controls is not None:

@@ -161,8 +161,9 @@ class TrajectoryFlow(Story):
         return activity(self.flow(), frames)
 
 
-def activity(flow: SparseFlow, z: Float[Tensor, "*batch time latent"]) -> tuple[Tensor, Tensor]:
-    """Exact posterior of the spikes and mean speeds given that they are on: ``[..., T, switches]``, ``[..., T, K]``."""
+@torch.no_grad()
+def activity(flow: SparseFlow, z: Float[Tensor, "batch time latent"]) -> tuple[Tensor, Tensor]:
+    """Exact posterior of the spikes and mean speeds given that they are on: ``[batch, T, switches]``, ``[..., K]``."""
     step: StepDensity = flow.steps_of(z)
     states = flow.chain.smoothed(step.log_probs())
     spikes = states @ flow.chain.states

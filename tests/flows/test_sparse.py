@@ -90,27 +90,8 @@ def test_controls_inferred_from_known_codes_drive_the_same_codes():
     spikes, _ = story.activity(codes)
     assert spike_f1(spikes, on) > 0.99
     story.decoder = torch.nn.Identity()
-    step = (codes[:, 1:] - codes[:, :-1]).abs().mean()
-    assert (story.reconstruct(codes) - codes).abs().mean() < 0.1 < step
-    story.foretold = 1.0
-    story.at(0.0)
-    assert story.train()._told_from(codes) is codes  # not before the recipe has settled
-    story.at(1.0)
-    told = story._told_from(codes)
-    assert 0 < (told - codes).abs().mean() < 0.1
-    torch.testing.assert_close(told[:, 0], codes[:, 0])
-    assert story.eval()._told_from(codes) is codes
-
-
-def test_frames_told_from_the_first_code_teach_encoder_and_fields():
-    story, frames = SparseFlowStory(SHAPE, flows=2, foretold=1.0, **SMALL).train(), noise()["frames"]
-    story.at(1.0)
-    z = story.codes(frames).requires_grad_()
-    story._told_from(z)[:, -1].sum().backward()
-    assert (z.grad[:, [0, -1]].abs().sum((0, 2)) > 0).all()
-    assert all(p.grad is not None for name, p in story.transport.named_parameters() if name.endswith("drift"))
-    with pytest.raises(OptionError, match=r"foretold is 1\.5"):
-        SparseFlowStory(SHAPE, foretold=1.5, **SMALL)
+    error = (story.reconstruct(codes) - codes).abs().mean()
+    assert error < 0.1 < (codes[:, 1:] - codes[:, :-1]).abs().mean()
 
 
 def test_double_control_reports_per_flow():
