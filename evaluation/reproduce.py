@@ -19,7 +19,7 @@ from inference.checkpoint import write_atomically
 from inference.device import choose_device
 from inference.loop import fit
 from inference.run import environment
-from pyro_models.errors import OptionError
+from pyro_models.errors import MetricError, OptionError
 
 DEFAULT_SEEDS = (0, 1, 2, 3, 4)
 
@@ -89,6 +89,7 @@ def reproduce(
     kept = KeptSeeds(folder / f"{name}.unfinished", stamp)
     try:
         outcome: Outcome = experiment(Setting(chosen, folder, data_root, device, threads, kept))
+        check_finite(name, outcome, chosen, kept.path)
         result = {
             "name": name,
             "command": command(name, seeds, data_root),
@@ -113,6 +114,18 @@ def reproduce(
     write_atomically(path, lambda temporary: temporary.write_text(text))
     kept.clear()
     return path, table(result)
+
+
+def check_finite(name: str, outcome: Outcome, seeds: Sequence[int], kept: Path | None) -> None:
+    """Refuses to write down a mean of what is no number."""
+    for key, values in outcome.metrics.items():
+        for seed, value in zip(seeds, values, strict=False):
+            if not np.isfinite(value):
+                raise MetricError(
+                    f"{name}: {key} of seed {seed} is {value}, and a mean over it says nothing; no results were "
+                    f"written. The seeds' rows are kept in {kept}: name the others by --seeds to have them, and say "
+                    f"that this one failed."
+                )
 
 
 def command(name: str, seeds: Sequence[int] | None, data_root: str | None) -> str:

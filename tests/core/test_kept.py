@@ -9,6 +9,7 @@ import pytest
 from evaluation.experiments import EXPERIMENTS
 from evaluation.kept import KeptSeeds
 from evaluation.reproduce import Outcome, columns, reproduce
+from pyro_models.errors import MetricError
 
 
 class Killed(Exception):
@@ -43,6 +44,19 @@ def test_a_second_call_goes_on_with_the_seed_that_was_killed(halting, tmp_path):
     assert halting == [0, 1, 2, 2, 3]
     assert json.loads(path.read_text())["metrics"]["value"]["values"] == [0, 1 / 3, 2 / 3, 1]
     assert [file.name for file in tmp_path.iterdir()] == ["halting.json"]
+
+
+def test_what_is_no_number_is_not_written_down(monkeypatch, tmp_path):
+    def failing(setting):
+        rows, seconds = setting.each_seed(lambda seed: {"value": float("nan") if seed == 1 else 0.5})
+        return Outcome(columns(rows), "none", 1, seconds)
+
+    monkeypatch.setattr(EXPERIMENTS, "get", lambda name: failing)
+    with pytest.raises(MetricError, match=r"value of seed 1 is nan.*name the others by --seeds"):
+        reproduce("failing", [0, 1], out=tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["failing.unfinished"]
+    path, _ = reproduce("failing", [0], out=tmp_path)
+    assert json.loads(path.read_text())["metrics"]["value"]["values"] == [0.5]
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"stamp": {"commit": "another"}, "seeds": {"0": {}}}'])
