@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 #: starts, steps of each, and the steps in which it cools down from the first temperature
-RESTARTS, STEPS, COOLING, HOT = 20, 45, 25, 2.0
+RESTARTS, STEPS, COOLING, HOT = 40, 80, 60, 4.0
 #: seen before the data: so many of each word in each group (Laplace's rule)
 PRIOR = 1.0
 
