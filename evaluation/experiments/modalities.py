@@ -45,11 +45,11 @@ SEQUENCE: dict[str, Any] = {
     "start": "codes",
     "moves": False,
     "hidden": [128],
-    "network_options": {"width": 64, "word_dropout": 0.3},
+    "network_options": {"width": 64, "word_dropout": 0.0},
     "free_bits": 2.0,
 }
 SENTENCES: dict[str, Any] = {"form": "sequence"}
-STEPS = {"docstrings": 800, "topics": 600, "voxels": 600, "points": 600, "completion": 600, "sequence": 700}
+STEPS = {"docstrings": 800, "topics": 600, "voxels": 600, "points": 600, "completion": 600, "sequence": 1500}
 
 
 def nebula_docstrings(setting: Setting) -> Outcome:
