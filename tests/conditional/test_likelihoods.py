@@ -21,7 +21,7 @@ from pyro_models.conditional.joint import JointCVAE
 from pyro_models.conditional.original import OriginalCVAE
 from pyro_models.datasets.data import Data
 from pyro_models.errors import DataError, ModelsError
-from tests.conditional.rows import KINDS, mixed_rows, rows
+from tests.conditional.rows import KINDS, mixed_rows, rows, tied_to
 
 
 @pytest.mark.parametrize("network", ["residual", "residual-extended", "dense"])
@@ -100,15 +100,6 @@ def test_draws_of_hidden_values_have_the_stated_covariance():
     expected = factor @ factor.T + math.exp(-2) * torch.eye(3)
     # five standard errors of the largest element
     assert torch.allclose(drawn.T.cov(), expected.double(), atol=5 * 1.2 * math.sqrt(2 / n))
-
-
-def tied_to(law: exact.Gaussian, story, path) -> None:
-    """Puts the law's covariance into a tied path: W W^T + s^2 I with s^2 below the smallest eigenvalue."""
-    values, vectors = np.linalg.eigh(law.covariance)
-    noise = 0.5 * values.min()
-    with torch.no_grad():
-        path.loading.copy_(torch.from_numpy(vectors * np.sqrt(values - noise)))
-        path.log_scale.fill_(0.5 * math.log(noise))
 
 
 @pytest.mark.parametrize("build", [CVAE, JointCVAE])

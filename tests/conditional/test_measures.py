@@ -19,7 +19,7 @@ from pyro_models.conditional.joint import JointCVAE
 from pyro_models.datasets import load
 from pyro_models.datasets.data import Data
 from pyro_models.errors import MetricError, OptionError
-from tests.conditional.test_stories import tied_to
+from tests.conditional.rows import tied_to
 
 
 def forecasts(draws: int, rows: int, wide: float = 1.0):
