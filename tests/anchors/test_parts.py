@@ -13,7 +13,7 @@ from evaluation.clustering import hungarian_accuracy
 from pyro_models.anchors.mixture import AnchorMixture
 from pyro_models.anchors.moves import Moves
 from pyro_models.anchors.nebula import Nebula
-from pyro_models.anchors.neighbours import affinity, information, joint_of, merger_gains, nearest, partition
+from pyro_models.anchors.neighbours import affinity, improve, information, joint_of, merger_gains, nearest, partition
 from pyro_models.anchors.repulsion import (
     REPULSIONS,
     AnchorPrior,
@@ -166,6 +166,23 @@ def test_groups_of_the_graph_follow_chains_of_neighbours():
     mixture = from_codes_groups(x)
     assert value > information(joint_of(graph, mixture, 3)) + 0.1
     assert hungarian_accuracy(label, mixture) < 0.8
+
+
+def test_two_partitions_that_are_wrong_in_different_places_make_a_right_one():
+    import scipy.sparse
+
+    piece = np.arange(60) // 10
+    pair = piece // 2
+    weight = 0.02 + 0.3 * (pair[:, None] == pair) + 0.7 * (piece[:, None] == piece)
+    graph = scipy.sparse.csr_matrix(weight)
+    wrong = [np.array(groups)[piece] for groups in ([0, 0, 1, 2, 1, 2], [0, 1, 0, 1, 2, 2])]
+    found = [(information(joint_of(graph, one, 3)), one) for one in wrong]
+    value, better = improve(found, graph, 3)
+    assert value > max(one for one, _ in found) + 0.1
+    assert hungarian_accuracy(pair, better) == 1
+    assert improve([(value, better)], graph, 3)[0] == value
+    with pytest.raises(OptionError, match="restarts is 0"):
+        partition(graph, 3, restarts=0)
 
 
 def from_codes_groups(x: torch.Tensor) -> np.ndarray:
