@@ -12,6 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from pyro_models.nn.spatial.grid import lattice
+
 #: standard deviation of the light along the columns afterwards, where half the height is 1, and limits of the stretch
 HEIGHT, MOST = 0.4, 1.4
 #: light of an empty image
@@ -21,7 +23,7 @@ SMALL = 1e-6
 @torch.no_grad()
 def upright(x: Float[Tensor, "B channel height width"]) -> Float[Tensor, "B channel height width"]:
     """The images, each by its own moments."""
-    across, down = _places(x.shape[-1], x), _places(x.shape[-2], x).unsqueeze(1)
+    across, down = lattice(*x.shape[-2:]).to(x).unflatten(-1, x.shape[-2:])
     light = x.sum(1).clamp_min(0)
     share = light / (light.sum((1, 2), keepdim=True) + SMALL)
     middle = torch.stack([(share * across).sum((1, 2)), (share * down).sum((1, 2))], 1)
@@ -35,8 +37,3 @@ def upright(x: Float[Tensor, "B channel height width"]) -> Float[Tensor, "B chan
     matrix[:, :, 2] = middle
     grid = functional.affine_grid(matrix, list(x.shape), align_corners=False)
     return functional.grid_sample(x, grid, align_corners=False)
-
-
-def _places(count: int, like: Tensor) -> Tensor:
-    """Centres of so many pixels between -1 and 1."""
-    return (2 * torch.arange(count, device=like.device, dtype=like.dtype) + 1) / count - 1
