@@ -27,15 +27,21 @@ SMALL = 1e-3
 @torch.no_grad()
 def edges(x: Float[Tensor, "B channel height width"]) -> Float[Tensor, "B direction down across"]:
     """Edges of the images' light (the sum of their channels)."""
-    light = x.sum(1)
-    across = functional.pad(light[:, :, 2:] - light[:, :, :-2], (1, 1))
-    down = functional.pad(light[:, 2:] - light[:, :-2], (0, 0, 1, 1))
+    across, down = slopes(x).unbind(1)
     step = 2 * math.pi / DIRECTIONS
     each = step * torch.arange(DIRECTIONS, device=x.device, dtype=x.dtype)[:, None, None]
     off = (torch.atan2(down, across).unsqueeze(1) - each + math.pi) % (2 * math.pi) - math.pi
     maps = (across.square() + down.square()).sqrt().unsqueeze(1) * (1 - off.abs() / step).clamp_min(0)
     found = _at_places(maps).clamp_min(0).sqrt()
     return found / (found.flatten(1).norm(dim=1)[:, None, None, None] + SMALL)
+
+
+def slopes(x: Float[Tensor, "B channel height width"]) -> Float[Tensor, "B 2 height width"]:
+    """By how much the light (the sum of the channels) grows across and down at every pixel."""
+    light = x.sum(1)
+    across = functional.pad(light[:, :, 2:] - light[:, :, :-2], (1, 1))
+    down = functional.pad(light[:, 2:] - light[:, :-2], (0, 0, 1, 1))
+    return torch.stack([across, down], 1)
 
 
 def _at_places(maps: Tensor) -> Tensor:

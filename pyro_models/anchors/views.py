@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyro_models.anchors.bending import reordered
 from pyro_models.anchors.edges import edges
-from pyro_models.anchors.neighbours import Neighbours, affinity, nearest, partition
+from pyro_models.anchors.neighbours import GRAPH, Neighbours, affinity, nearest, partition
 from pyro_models.anchors.upright import upright
 from pyro_models.datasets.data import Data
 from pyro_models.errors import OptionError, unknown_name
@@ -18,6 +19,8 @@ from pyro_models.nn.spatial import SpatialTransformer
 VIEWS = ("neighbours", "warps")
 #: a view is one of so many nearest neighbours
 NEAR = 3
+#: neighbours by their edges that are put in order by bending
+CANDIDATES = 20
 #: data looked at at a time
 LOOKED_AT = 500
 #: what images are moved by, with the spread of the parameters: shifts of a tenth of the half width, and so on
@@ -41,14 +44,14 @@ class Views(nn.Module):
         self.kinds, self.shape = tuple(kinds), tuple(shape)
         self.warp = SpatialTransformer(WARPS, shape, SPREADS) if "warps" in kinds else None
         self.data: Data | None = None
-        self.near: Neighbours | None = None
-        self.look: Callable[[Tensor], Tensor] | None = None
+        #: neighbours in one or more ways of looking at the data, the best first
+        self.ways: tuple[Neighbours, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.kinds)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "data": None, "near": None, "look": None}  # type: ignore[misc]
+        return {**super().__getstate__(), "data": None, "ways": ()}  # type: ignore[misc]
 
     @property
     def ready(self) -> bool:
@@ -58,21 +61,25 @@ class Views(nn.Module):
     def meet(self, data: Data, neighbours: bool, look: Callable[[Tensor], Tensor] | None = None) -> None:
         """Looks at the training data; their neighbours are found if a view or ``neighbours`` asks for them, in what
         ``look`` makes of the data where raw values cannot be compared (words, clouds). Images are compared by their
-        edges; where a moved image is the same image, as they would stand upright."""
+        edges; where a moved and bent image is the same image, they are put upright first, and those nearest by their
+        edges are put in order by what is left to bend."""
         wanted = neighbours or "neighbours" in self.kinds
         self.data = data if wanted else None
-        self.look = edges if look is None and len(self.shape) == 3 else look
-        self.near = nearest(_seen(data, self.look if self.warp is None else _upright_edges)) if wanted else None
+        look = edges if look is None and len(self.shape) == 3 else look
+        self.ways = (nearest(_seen(data, look)),) if wanted else ()
+        if wanted and self.warp is not None:
+            self.ways = (*_bent(data), *self.ways)
+
+    @property
+    def near(self) -> Neighbours | None:
+        """Every datum's neighbours in the best way of looking."""
+        return self.ways[0] if self.ways else None
 
     def groups(self, count: int, seed: int) -> Tensor:
-        """The training data's groups ``[N]`` in the graph of their neighbours, and of their neighbours before they were
-        put upright: what hangs together in both ways of looking is harder to tear apart by chance."""
+        """The training data's groups ``[N]`` in the graph of their neighbours, in all ways of looking at them: what
+        hangs together in each is harder to tear apart by chance."""
         assert self.near is not None
-        assert self.data is not None
-        graph = affinity(self.near)
-        if self.warp is not None:
-            graph = graph + affinity(nearest(_seen(self.data, self.look)))
-        found, _ = partition(graph, count, seed=seed)
+        found, _ = partition(sum(affinity(way) for way in self.ways), count, seed=seed)
         return found.to(self.near.rows.device)
 
     def draw(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -91,8 +98,11 @@ class Views(nn.Module):
         return one, other, rows
 
 
-def _upright_edges(x: Tensor) -> Tensor:
-    return edges(upright(x))
+def _bent(data: Data) -> tuple[Neighbours, Neighbours]:
+    """Neighbours among images put upright: by what is left to bend, and by their edges."""
+    straight = Data({"x": _seen(data, upright)})
+    found = nearest(_seen(straight, edges), max(GRAPH, min(CANDIDATES, len(data) - 1)))
+    return reordered(straight["x"], found, GRAPH), Neighbours(*(part[:, :GRAPH] for part in found))
 
 
 @torch.no_grad()
