@@ -19,12 +19,14 @@ from torch import Tensor
 CONFIDENCE = 0.8
 #: weight of the usage term against the agreement term: above 1, or everything at one anchor would be a fair optimum
 USAGE = 3.0
+#: shares below this have no slope: that of x log x at an anchor that no datum could ever choose is infinite
+SMALLEST_SHARE = 1e-30
 
 
 def agreement(one: Float[Tensor, "B K"], other: Float[Tensor, "B K"], usage: float = USAGE) -> Float[Tensor, ""]:
     """Of normalised log-responsibilities of two views of each datum."""
     same = (one + other).logsumexp(-1).mean()
-    share = 0.5 * (one.exp().mean(0) + other.exp().mean(0))
+    share = (0.5 * (one.exp().mean(0) + other.exp().mean(0))).clamp_min(SMALLEST_SHARE)
     return same - usage * torch.special.xlogy(share, share).sum()
 
 

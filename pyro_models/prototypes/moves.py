@@ -71,35 +71,3 @@ def copy_row(parameter: torch.nn.Parameter, source: int, target: int, optimiser:
         for name, memory in optimiser.state.get(parameter, {}).items():
             if name != "step" and isinstance(memory, Tensor):
                 memory[target] = memory[source]
-
-
-def merge_clusters(energies: Float[Tensor, "N K"], groups: int) -> list[int]:
-    """The group (0 to ``groups - 1``) of each of K clusters: those are merged that explain each other's data best.
-
-    The distance of two groups is what it would cost per datum, in nats, to explain the data of each by the best
-    cluster of the other; the nearest two are merged until ``groups`` are left. This is confusion of responsibilities
-    and likeness of prototypes in one number, with what transforms can do taken into account. No labels.
-    """
-    clusters = energies.shape[1]
-    members = energies.argmin(1)
-    own = energies.min(1).values
-    parts: list[tuple[list[int], Tensor]] = [([k], members == k) for k in range(clusters)]
-
-    def cost(one: tuple[list[int], Tensor], other: tuple[list[int], Tensor]) -> float:
-        total, count = 0.0, 0
-        for (_, data), (targets, _) in ((one, other), (other, one)):
-            if data.any():
-                total += float((energies[data][:, targets].min(1).values - own[data]).sum())
-                count += int(data.sum())
-        return total / max(count, 1)
-
-    while len(parts) > groups:
-        pairs = [(cost(parts[i], parts[j]), i, j) for i in range(len(parts)) for j in range(i)]
-        _, i, j = min(pairs)
-        second, first = parts.pop(i), parts.pop(j)
-        parts.append((first[0] + second[0], first[1] | second[1]))
-    group_of = [0] * clusters
-    for number, (merged, _) in enumerate(parts):
-        for cluster in merged:
-            group_of[cluster] = number
-    return group_of

@@ -188,3 +188,10 @@ def test_agreement_prefers_what_it_says():
     assert factors.agreement(sure, sure) > factors.agreement(sure, shuffled)
     assert factors.agreement(sure, sure) > factors.agreement(collapsed, collapsed)
     assert float(factors.agreement(sure, sure)) == pytest.approx(factors.USAGE * math.log(4), rel=1e-6)
+
+
+def test_agreement_has_a_slope_where_an_anchor_is_out_of_everyones_reach():
+    scores = torch.tensor([[0.0, -1.0, -2000.0], [-2.0, 0.0, -1000.0]], requires_grad=True)
+    logs = scores.log_softmax(-1)
+    factors.agreement(logs, logs).backward()
+    assert scores.grad.isfinite().all()

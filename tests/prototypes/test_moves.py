@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pyro_models.prototypes.moves import best_split, cheapest_removals, merge_clusters, survey
+from pyro_models.prototypes.moves import best_split, cheapest_removals, survey
 from tests.prototypes.made import adam, shapes, small
 
 
@@ -42,21 +42,6 @@ def test_removals_are_greedy_and_sequential():
         energies[n, n % 3] = 1.0
     energies[:, 3] = energies[:, 0]
     assert len({0, 3} & set(cheapest_removals(energies, keep=3))) == 1
-
-
-def test_merging_finds_the_groups_that_explain_each_other():
-    """Clusters 0 and 3, and 1 and 4 are near; 2 is alone and explains nobody."""
-    energies = torch.full((50, 5), 80.0)
-    for n in range(50):
-        k = n % 5
-        energies[n, k] = 1.0
-        if k != 2:
-            energies[n, (k + 3) % 6 if k < 2 else k - 3] = 6.0
-    groups = merge_clusters(energies, 3)
-    assert groups[0] == groups[3]
-    assert groups[1] == groups[4]
-    assert sorted(set(groups)) == [0, 1, 2]
-    assert merge_clusters(energies, 5) != merge_clusters(energies, 1) == [0] * 5
 
 
 def test_a_split_takes_from_the_cheapest_and_gives_to_the_richest():
