@@ -14,7 +14,6 @@ from pyro_models.datasets.data import Data
 from pyro_models.errors import OptionError
 from pyro_models.nn import auto_encoder, make_likelihood, make_posterior
 from pyro_models.nn.dense import keep_variance
-from pyro_models.nn.painted import PaintedDecoder, PaintedEncoder
 from pyro_models.nn.posed import PosedDecoder, PosedEncoder
 from pyro_models.nn.potentials import check_sizes
 from pyro_models.story import Story
@@ -30,11 +29,6 @@ STA = (
     "  author={Song, Yue and Keller, Thomas Anderson and Yue, Yisong and Perona, Pietro and Welling, Max},\n"
     "  journal={arXiv preprint arXiv:2410.05564},\n  year={2024}\n}"
 )
-#: networks that know how a picture is made, each a reader and a drawer
-DRAWING: dict[str, tuple[Any, Any]] = {
-    "posed": (PosedEncoder, PosedDecoder),
-    "painted": (PaintedEncoder, PaintedDecoder),
-}
 
 
 class FrameStory(Story):
@@ -84,13 +78,12 @@ class FrameStory(Story):
         self.kl = kl
         self.posterior = make_posterior("diagonal", latent)
         outputs = self.posterior.outputs
-        if network in DRAWING:
+        if network == "posed":
             if likelihood != "bernoulli":
                 raise OptionError(
-                    f"network='{network}' gives logits; it goes with likelihood='bernoulli', not '{likelihood}'."
+                    f"network='posed' gives logits; it goes with likelihood='bernoulli', not '{likelihood}'."
                 )
-            reader, drawer = DRAWING[network]
-            drawing, reading = drawer(latent, hidden[::-1], shape[1:]), reader(shape[1:], hidden, outputs)
+            drawing, reading = PosedDecoder(latent, hidden[::-1], shape[1:]), PosedEncoder(shape[1:], hidden, outputs)
             keep_variance(drawing.canvas, outputs=False)
             keep_variance(reading.read, outputs=False)
             self.encoder, self.decoder = reading, drawing

@@ -25,12 +25,11 @@ COLOUR_UNITS = 32
 SOME_LIGHT = 1e-3
 
 
-def check_frames(shape: Sequence[int], network: str = "posed") -> tuple[int, int, int]:
+def check_frames(shape: Sequence[int]) -> tuple[int, int, int]:
     """Channels, height and width, of images only."""
     if len(shape) != 3:
         raise OptionError(
-            f"network='{network}' draws frames of shape (channel, height, width), but these have {tuple(shape)}; use "
-            "'mlp'."
+            f"network='posed' draws frames of shape (channel, height, width), but these have {tuple(shape)}; use 'mlp'."
         )
     channels, height, width = shape
     return channels, height, width
