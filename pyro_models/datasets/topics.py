@@ -13,6 +13,7 @@ so is the best possible answer: :func:`log_likelihoods`.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from functools import cache
@@ -156,6 +157,31 @@ def log_likelihoods(sentences: Sequence[Sequence[str]]) -> Tensor:
         others = (likelihood.sum() - likelihood) / (len(TOPICS) - 1)
         total += (FAITHFUL * likelihood + (1 - FAITHFUL) * others).log()
     return total
+
+
+def nats(sentences: Sequence[Sequence[str]]) -> float:
+    """-log p(document) under the law itself, topics summed out: no model of this corpus does better on average."""
+    coins, articles, prepositions = 0, 0, 0
+    for words in sentences:
+        phrases = sum(word in ARTICLES for word in words)
+        articles += phrases
+        prepositions += sum(word in PREPOSITIONS for word in words)
+        coins += phrases + 1  # an adjective in each noun phrase, and a preposition
+    lengths = SENTENCES[1] - SENTENCES[0] + 1
+    drawn = (len(ARTICLES), articles), (len(PREPOSITIONS), prepositions), (2, coins), (len(TOPICS), 1), (lengths, 1)
+    return sum(times * math.log(choices) for choices, times in drawn) - float(log_likelihoods(sentences).logsumexp(0))
+
+
+def sentences_of(words: Sequence[str]) -> list[list[str]]:
+    """A document's words cut into its sentences: one begins at every article that is not due after a verb or a
+    preposition."""
+    verbs = {verb for lists in (*LEXICON.values(), SHARED) for verb in lists[VERB].split()}
+    found: list[list[str]] = []
+    for before, word in zip(("", *words), words, strict=False):
+        if word in ARTICLES and before not in verbs and before not in PREPOSITIONS:
+            found.append([])
+        found[-1].append(word)
+    return found
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 
 import pytest
@@ -120,6 +121,30 @@ def test_the_best_answer_is_nearly_always_right_and_says_so():
         right, said = right + int(posterior.argmax() == label), said + float(posterior.max())
     assert right / 300 > 0.95
     assert abs(right - said) < 4 * (300 * 0.05) ** 0.5
+
+
+def test_the_nats_of_a_document_are_those_of_its_draws():
+    """Lengths, articles, coins and prepositions by hand; the words by the test above."""
+    words = ["one", "early", "road", "needs", "the", "house", "for", "every", "person"]
+    told = log_likelihoods([words, words]).exp().sum().item()
+    draws = math.log(5) + math.log(8) + 2 * (3 * math.log(3) + 4 * math.log(2) + math.log(4))
+    assert corpus.nats([words, words]) == pytest.approx(draws - math.log(told))
+
+
+def test_words_are_cut_into_the_sentences_they_came_from():
+    drawn = random.Random(4)
+    for topic in range(len(TOPICS)):
+        sentences = corpus.document(topic, drawn)
+        assert corpus.sentences_of([word for sentence in sentences for word in sentence]) == sentences
+
+
+def test_one_law_for_all_topics_is_worse_than_the_law():
+    drawn = random.Random(5)
+    documents = [corpus.document(drawn.randrange(len(TOPICS)), drawn) for _ in range(100)]
+    known = sum(corpus.nats(sentences) for sentences in documents) / 100
+    wrong = sum(corpus.nats(sentences) + float(log_likelihoods(sentences).logsumexp(0) - log_likelihoods(sentences)[0])
+                for sentences in documents) / 100  # fmt: skip
+    assert known < wrong - math.log(8)
 
 
 def write(folder, texts):
