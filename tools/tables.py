@@ -34,6 +34,7 @@ HIGHLIGHTS: tuple[tuple[str, str, str, bool, str], ...] = (
      "original: mean 77.3 %, training data"),
     ("nebula-mnist", "accuracy", "MNIST digits sorted without labels, anchors in the latent space", True,
      "VaDE: 94.5 %, best run"),
+    ("nebula-mnist-augmented", "accuracy", "... with views moved and bent", True, "DEC-DA: 98.5 %"),
     ("air-multimnist", "count_accuracy", "objects counted right", True,
      "original: mean 85.1 % on its own scenes, training data"),
     ("dair-multimnist", "count_accuracy", "objects counted right, by prototypes that also name them", True,
