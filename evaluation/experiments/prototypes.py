@@ -104,7 +104,7 @@ def dvae_st_mnist_affine(setting: Setting) -> Outcome:
 
 def dvae_st_fashion_mnist(setting: Setting) -> Outcome:
     options = {"transforms": ["colour", "affine", "thin-plate"], "prior": "independent", "padding": "border"}
-    training = {**DVAE_ST, "steps": 4000}
+    training = {**DVAE_ST, "steps": 2000}
     return _table(setting, "dvae-st-fashion-mnist", "dvae-st", "fashion-mnist", 10, training, options)
 
 
