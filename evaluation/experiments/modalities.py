@@ -1,6 +1,7 @@
 """Anchors on words, clouds and voxels: clustering without labels, and what each kind of data adds.
 
-No label is seen in training, and nothing is chosen by one. Accuracy is the one-to-one (Hungarian) one;
+No label is seen in training, and no run is chosen by one; which settings had labels in sight: docs/anchors.md.
+Accuracy is the one-to-one (Hungarian) one;
 ``accuracy_start`` that of the start's groups before any network, on the training split.
 """
 
@@ -50,7 +51,7 @@ SEQUENCE: dict[str, Any] = {
     "warm_up": 0.08,
     "ramp": 0.08,
 }
-#: documents enough that no reader can learn them by heart
+#: more documents than the default, for reader and code alike
 SENTENCES: dict[str, Any] = {"form": "sequence", "count": 24_000}
 STEPS = {"docstrings": 800, "topics": 600, "voxels": 600, "points": 600, "completion": 600, "sequence": 6000}
 

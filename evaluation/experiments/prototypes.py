@@ -1,6 +1,7 @@
 """Prototypes: the original's tables (StrImaDec, 4.3 to 4.5) again, on held-out data, with mean and spread over seeds.
 
-Training never sees a label, and nothing is chosen by one: the run named best is the one of the best bound.
+Training never sees a label, and no run is chosen by one: the run named best is that of the best bound. Which
+settings had labels in sight: docs/prototypes.md.
 """
 
 from __future__ import annotations
