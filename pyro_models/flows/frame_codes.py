@@ -47,7 +47,7 @@ class FrameCodes(FrameStory):
         prior: ``independent`` (a VAE; with ``kl`` above 1 a beta-VAE) or ``slow`` (SlowVAE).
         rate: of the Laplace distribution of changes.
         hidden, channels, network, likelihood, scale: as for ``vae``; network ``posed`` draws a canvas and
-            places it (``nn/posed.py``).
+            places it (``nn/posed.py``), ``painted`` draws surfaces and paints them (``nn/painted.py``).
         decoded: frames decoded per training step; None for all.
         kl: weight of the codes' divergence while training.
     """

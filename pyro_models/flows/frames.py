@@ -14,6 +14,7 @@ from pyro_models.datasets.data import Data
 from pyro_models.errors import OptionError
 from pyro_models.nn import auto_encoder, make_likelihood, make_posterior
 from pyro_models.nn.dense import keep_variance
+from pyro_models.nn.painted import PaintedDecoder, PaintedEncoder
 from pyro_models.nn.posed import PosedDecoder, PosedEncoder
 from pyro_models.nn.potentials import check_sizes
 from pyro_models.story import Story
@@ -29,6 +30,12 @@ STA = (
     "  author={Song, Yue and Keller, Thomas Anderson and Yue, Yisong and Perona, Pietro and Welling, Max},\n"
     "  journal={arXiv preprint arXiv:2410.05564},\n  year={2024}\n}"
 )
+
+#: networks that know how pictures are made: what reads a frame and what draws it
+DRAWN: dict[str, tuple[Any, Any]] = {
+    "posed": (PosedEncoder, PosedDecoder),
+    "painted": (PaintedEncoder, PaintedDecoder),
+}
 
 
 class FrameStory(Story):
@@ -78,15 +85,16 @@ class FrameStory(Story):
         self.kl = kl
         self.posterior = make_posterior("diagonal", latent)
         outputs = self.posterior.outputs
-        if network == "posed":
+        if network in DRAWN:
             if likelihood != "bernoulli":
                 raise OptionError(
-                    f"network='posed' gives logits; it goes with likelihood='bernoulli', not '{likelihood}'."
+                    f"network='{network}' gives logits; it goes with likelihood='bernoulli', not '{likelihood}'."
                 )
-            drawing, reading = PosedDecoder(latent, hidden[::-1], shape[1:]), PosedEncoder(shape[1:], hidden, outputs)
-            keep_variance(drawing.canvas, outputs=False)
-            keep_variance(reading.read, outputs=False)
+            reads, draws = DRAWN[network]
+            drawing, reading = draws(latent, hidden[::-1], shape[1:]), reads(shape[1:], hidden, outputs)
             self.encoder, self.decoder = reading, drawing
+            for part in (*drawing.deep(), *reading.deep()):
+                keep_variance(part, outputs=False)
         else:
             self.encoder, self.decoder = auto_encoder(network, shape[1:], hidden, channels, outputs, latent)
             if network == "mlp":

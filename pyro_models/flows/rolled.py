@@ -42,7 +42,7 @@ class RolledCodes(FrameStory):
         flows: K.
         latent: d, a multiple of K.
         hidden, channels, network, likelihood, scale: as for ``vae``; network ``posed`` draws a canvas and
-            places it (``nn/posed.py``).
+            places it (``nn/posed.py``), ``painted`` draws surfaces and paints them (``nn/painted.py``).
         decoded: frames decoded per training step; None for all.
         kl: weight of the first code's divergence while training.
     """

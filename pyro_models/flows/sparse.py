@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from pyro_models.errors import OptionError
 from pyro_models.flows.frames import STA, FrameStory, pick
 from pyro_models.flows.relaxed import RelaxedControls
+from pyro_models.flows.restarts import restart_fields
 from pyro_models.flows.spikes import SpikeChain
 from pyro_models.flows.trajectories import activity
 from pyro_models.flows.transition import SparseFlow
@@ -57,7 +59,9 @@ class SparseFlowStory(FrameStory):
     The noise of a step starts at ``first_noise`` and is let go, and the KL weight grows from ``first_kl`` times ``kl``
     to ``kl``, until then (the bound that is reported has full weight). Until the share ``bend`` the fields are
     constant, so that the code has to straighten every cause into a direction of its own; only then may they bend.
-    (Fields that bend from the start divide the causes among themselves in ways that a bent code makes look right.)
+    (Fields that bend from the start divide the causes among themselves in ways that a bent code makes look right.) At
+    the share ``restart_at`` fresh fields are fitted to the codes ``restarts`` times, and kept if they are likelier
+    (``restarts.py``).
 
     Args:
         shape: ``(T + 1, *frame)``.
@@ -67,12 +71,13 @@ class SparseFlowStory(FrameStory):
         rotational: units of each divergence-free field (0: linear); None for gradient flows only.
         control: ``single`` or ``double``.
         hidden, channels, network, likelihood, scale: as for ``vae``; network ``posed`` draws a canvas and
-            places it (``nn/posed.py``).
+            places it (``nn/posed.py``), ``painted`` draws surfaces and paints them (``nn/painted.py``).
         tau: standard deviation of the speeds around 1.
         on, stay: probabilities of the switches.
         first_noise, first_kl, first_steps, settle: the recipe.
         bend: share of training after which fields may bend; 1 for never, 0 for codes with fewer numbers than causes,
             which no code can straighten.
+        restarts, restart_at: how often fresh fields are fitted to the codes, and when.
         decoded: frames decoded per training step; None for all.
         kl: weight of the codes' divergence while training.
         guide: ``exact`` or ``relaxed``.
@@ -104,6 +109,8 @@ class SparseFlowStory(FrameStory):
         settle: float = 0.3,
         bend: float = 0.3,
         first_steps: int = 2,
+        restarts: int = 0,
+        restart_at: float = 0.35,
         decoded: int | None = None,
         kl: float = 1.0,
         guide: str = "exact",
@@ -117,9 +124,23 @@ class SparseFlowStory(FrameStory):
                 f"three are from 0 to 1, the others positive."
             )
         self.tau, self.settle, self.bend, self.first_noise, self.first_kl = tau, settle, bend, first_noise, first_kl
-        self.transport = LatentFields(flows, latent, potential, rotational=rotational, separate=control == "double")
+        if restarts < 0 or not 0 < restart_at < 1:
+            raise OptionError(
+                f"restarts={restarts}, restart_at={restart_at}: restarts are counted from 0, their time lies between 0 "
+                f"and 1."
+            )
+        if restarts and guide != "exact":
+            raise OptionError(f"restarts go with guide='exact', not '{guide}': they need the density of a path.")
+        self.restarts, self.restart_at = restarts, restart_at
+        self.field_options: dict[str, Any] = {
+            "flows": flows,
+            "latent": latent,
+            "hidden": potential,
+            "rotational": rotational,
+            "separate": control == "double",
+        }
+        self.transport = self.fresh_fields()
         columns = self.transport.columns
-        self.transport.start_affine()
         self.chain = SpikeChain(columns, on, stay)
         self.controls = None
         if guide == "relaxed":
@@ -146,6 +167,16 @@ class SparseFlowStory(FrameStory):
             self.controls.at(progress)
 
     log_sigma: Tensor
+
+    def fresh_fields(self) -> LatentFields:
+        """Fields with start values."""
+        made = LatentFields(**self.field_options)
+        made.start_affine()
+        return made
+
+    def revise(self, before: float, after: float, data: Any, optimiser: torch.optim.Optimizer) -> None:
+        if self.restarts and before < self.restart_at <= after:
+            restart_fields(self, data, self.restarts, optimiser)
 
     def beginning(self, frames: Tensor) -> Float[Tensor, "batch beginning *frame"]:
         """What training looks at so far; all of every sequence when a bound is reported."""

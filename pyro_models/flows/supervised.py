@@ -48,7 +48,7 @@ class SupervisedFlow(TransportedStory):
         latent: d.
         potential: units of each potential.
         hidden, channels, network, likelihood, scale: as for ``vae``; network ``posed`` draws a canvas and
-            places it (``nn/posed.py``).
+            places it (``nn/posed.py``), ``painted`` draws surfaces and paints them (``nn/painted.py``).
         pde: weight of the equation's residual and of the initial condition.
         flow_prior: weight of the flow prior.
         diffusion: D.

@@ -25,11 +25,12 @@ COLOUR_UNITS = 32
 SOME_LIGHT = 1e-3
 
 
-def check_frames(shape: Sequence[int]) -> tuple[int, int, int]:
+def check_frames(shape: Sequence[int], network: str) -> tuple[int, int, int]:
     """Channels, height and width, of images only."""
     if len(shape) != 3:
         raise OptionError(
-            f"network='posed' draws frames of shape (channel, height, width), but these have {tuple(shape)}; use 'mlp'."
+            f"network='{network}' draws frames of shape (channel, height, width), but these have {tuple(shape)}; use "
+            f"'mlp'."
         )
     channels, height, width = shape
     return channels, height, width
@@ -44,9 +45,13 @@ class PosedEncoder(nn.Module):
 
     def __init__(self, shape: Sequence[int], hidden: Sequence[int], outputs: int) -> None:
         super().__init__()
-        channels, height, width = check_frames(shape)
+        channels, height, width = check_frames(shape, "posed")
         self.read = mlp(height * width, hidden, outputs)
         self.hue = mlp(channels, (COLOUR_UNITS,), outputs) if channels > 1 else None
+
+    def deep(self) -> tuple[nn.Module, ...]:
+        """The networks whose start values should keep the variance."""
+        return (self.read,)
 
     def forward(self, x: Float[Tensor, "*batch channel height width"]) -> Float[Tensor, "*batch outputs"]:
         light = x.amax(-3).flatten(-2)
@@ -69,7 +74,7 @@ class PosedDecoder(nn.Module):
 
     def __init__(self, inputs: int, hidden: Sequence[int], shape: Sequence[int]) -> None:
         super().__init__()
-        channels, self.height, self.width = check_frames(shape)
+        channels, self.height, self.width = check_frames(shape, "posed")
         self.canvas = mlp(inputs, hidden, self.height * self.width)
         self.pose = nn.Linear(inputs, 4, bias=False)
         nn.init.normal_(self.pose.weight, 0.0, FIRST_POSE)
@@ -77,6 +82,10 @@ class PosedDecoder(nn.Module):
         if channels > 1:
             self.colour = nn.Sequential(nn.Linear(inputs, 1, bias=False), mlp(1, (COLOUR_UNITS,), channels))
         self.placed = Similarity((1, self.height, self.width))
+
+    def deep(self) -> tuple[nn.Module, ...]:
+        """The networks whose start values should keep the variance."""
+        return (self.canvas,)
 
     def forward(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch channel height width"]:
         canvas = self.canvas(z).unflatten(-1, (1, self.height, self.width))
