@@ -72,6 +72,10 @@ def spikes(answers: Answers) -> dict[str, Score]:
             "share of factors with a flow of their own: each the other's best, r > 0.5",
         ),
     }
+    alone = "correlation of the factor's switches with those of the flow matched with it"
+    for k, flow in enumerate(matching.flow_of):
+        word = answers.data.classes[k] if k < len(answers.data.classes) else str(k)
+        scored[f"match/{word}"] = Score(float(matching.correlation[k, flow]), {"perfect": 1.0}, alone)
     if float(true_speeds[truth > 0].std()) > 0:
         correlation = scores.speed_correlation(speeds, true_speeds, found, truth)
         scored["speed_correlation"] = Score(correlation, {"perfect": 1.0}, rule)

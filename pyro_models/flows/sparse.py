@@ -61,7 +61,9 @@ class SparseFlowStory(FrameStory):
     constant, so that the code has to straighten every cause into a direction of its own; only then may they bend.
     (Fields that bend from the start divide the causes among themselves in ways that a bent code makes look right.) At
     the share ``restart_at`` fresh fields are fitted to the codes ``restarts`` times, and kept if they are likelier
-    (``restarts.py``).
+    (``restarts.py``). From the share ``FORETELLS`` on, frames of the share ``foretold`` of the sequences are told not
+    from their own codes but from the first one, carried along by what the flows most likely did (the exact posterior
+    means of spikes and speeds given the codes): a decoder that only saw codes of frames draws carried ones less well.
 
     Args:
         shape: ``(T + 1, *frame)``.
@@ -77,6 +79,7 @@ class SparseFlowStory(FrameStory):
         first_noise, first_kl, first_steps, settle: the recipe.
         bend: share of training after which fields may bend; 1 for never, 0 for codes with fewer numbers than causes,
             which no code can straighten.
+        foretold: share of the sequences that are told from their first code late in training.
         restarts, restart_at: how often fresh fields are fitted to the codes, and when.
         decoded: frames decoded per training step; None for all.
         kl: weight of the codes' divergence while training.
@@ -87,6 +90,8 @@ class SparseFlowStory(FrameStory):
     citation = STA
     #: a step's noise starts here and is learned; small codes' differences would drown in more
     FIRST_SIGMA = 0.1
+    #: frames are told from first codes when the flows have been found, and not before
+    FORETELLS = 0.5
 
     def __init__(
         self,
@@ -109,6 +114,7 @@ class SparseFlowStory(FrameStory):
         settle: float = 0.3,
         bend: float = 0.3,
         first_steps: int = 2,
+        foretold: float = 0.0,
         restarts: int = 0,
         restart_at: float = 0.35,
         decoded: int | None = None,
@@ -131,7 +137,13 @@ class SparseFlowStory(FrameStory):
             )
         if restarts and guide != "exact":
             raise OptionError(f"restarts go with guide='exact', not '{guide}': they need the density of a path.")
+        if not 0 <= foretold <= 1 or (foretold and guide != "exact"):
+            raise OptionError(
+                f"foretold is {foretold} with guide='{guide}'; it is a share of the sequences, from 0 to 1, and goes "
+                f"with guide='exact'."
+            )
         self.restarts, self.restart_at = restarts, restart_at
+        self.foretold, self.foretelling = foretold, False
         self.field_options: dict[str, Any] = {
             "flows": flows,
             "latent": latent,
@@ -161,6 +173,7 @@ class SparseFlowStory(FrameStory):
         self.extra_noise = self.first_noise * (1 - share)
         for name, parameter in self.transport.named_parameters():
             parameter.requires_grad_(progress >= self.bend or name.endswith("drift"))
+        self.foretelling = self.foretold > 0 and progress >= self.FORETELLS
         self.ramp = self.first_kl + (1 - self.first_kl) * share
         self.horizon = round(self.first_steps + (self.steps - self.first_steps) * share)
         if self.controls is not None:
@@ -211,14 +224,25 @@ class SparseFlowStory(FrameStory):
                 z = self._path(frames)
             chosen = self.chosen_frames(frames)
             with poutine.scale(scale=self.weight(frames, chosen)):
-                seen = pick(frames, chosen, len(self.shape) - 1)
-                pyro.sample("frames", self.likelihood(self.decoder(pick(z, chosen, 1))), obs=seen)
+                seen, told = pick(frames, chosen, len(self.shape) - 1), pick(self._told_from(z), chosen, 1)
+                pyro.sample("frames", self.likelihood(self.decoder(told)), obs=seen)
 
     def _path(self, frames: Tensor) -> Float[Tensor, "*batch time_1 latent"]:
         if self.controls is None:
             return pyro.sample("z", self.flow(frames.shape[1] - 1))
         z = pyro.sample("z", self.first_code(frames))
         return self._carried(z, self.controls.model(frames))
+
+    def _told_from(self, z: Float[Tensor, "*batch time_1 latent"]) -> Float[Tensor, "*batch time_1 latent"]:
+        """What frames are told from: their codes, or (some sequences, in training) the first one carried along."""
+        if not (self.training and self.foretelling):
+            return z
+        some = torch.rand(*z.shape[:-2], 1, 1, device=z.device) < self.foretold
+        return torch.where(some, self._carried(z[..., 0, :], self._weights(*activity(self.flow(), z))), z)
+
+    def _weights(self, spikes: Tensor, speeds: Tensor) -> Float[Tensor, "*batch time column"]:
+        """How far each column goes at each step."""
+        return spikes * speeds.tile(spikes.shape[-1] // self.flows)
 
     def guide(self, frames: Tensor) -> None:
         frames = self.beginning(frames)
@@ -248,8 +272,7 @@ class SparseFlowStory(FrameStory):
     def reconstruct(self, frames: Tensor) -> Tensor:
         """Frames from the first code and the inferred controls (spikes above one half, mean speeds) alone."""
         spikes, speeds = self._inferred(frames)
-        weights = (spikes > 0.5) * speeds.tile(spikes.shape[-1] // self.flows)
-        return self._driven(self.codes(frames)[:, 0], weights)
+        return self._driven(self.codes(frames)[:, 0], self._weights(spikes > 0.5, speeds))
 
     def _inferred(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         if self.controls is not None:

@@ -179,9 +179,10 @@ def test_spikes_of_the_weak_story_are_measured_with_one_flow_a_sequence():
 def test_points_have_fields_and_switches_to_show():
     data = trajectories(20)
     story = TrajectoryFlow.build(data).eval()
-    assert {"spike_f1", "flow_factor_match", "speed_correlation"} == set(
-        evaluate(story, data, metrics=["spikes"])["metrics"]
-    )
+    found = evaluate(story, data, metrics=["spikes"])["metrics"]
+    own = {f"match/{name}" for name in (data.classes or ("0", "1", "2"))}
+    assert {"spike_f1", "flow_factor_match", "speed_correlation"} | own == set(found)
+    assert all(-1 <= found[name] <= 1 for name in own)
     assert {"spikes-over-time", "vector-fields"} <= {maker.name for maker, _ in draw(Answers(story, data))}
 
 
