@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: sequences that fields are fitted to, and others that they are judged by
 FITTED, JUDGED = 1500, 500
 #: steps of a fit, sequences in each, first learning rate, and the share of steps in which the added noise is let go
-STEPS, BATCH, RATE, SETTLED = 300, 200, 2e-2, 0.6
+STEPS, BATCH, RATE, SETTLED = 400, 200, 2e-2, 0.6
 #: sequences encoded at a time
 CHUNK = 100
 

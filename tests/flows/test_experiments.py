@@ -9,6 +9,7 @@ import pytest
 
 from evaluation.experiments import flow_baselines, flow_cost, flows
 from evaluation.reproduce import Setting
+from pyro_models.flows import restarts
 
 MNIST = Path(os.environ.get("PYRO_MODELS_DATA", "nowhere")) / "MNIST" / "raw" / "train-images-idx3-ubyte"
 
@@ -46,10 +47,12 @@ def test_rooms(kind, setting, monkeypatch):
     monkeypatch.setattr(flows, "ROOM", (2, 8, 1e-3))
     monkeypatch.setattr(flows, "ROOMS", 40)
     monkeypatch.setattr(flows, "ROOM_TESTS", 4)
-    monkeypatch.setattr(flows, "ROOM_NETWORK", {**flows.ROOM_NETWORK, "latent": 6, "hidden": [16]})
+    for name in ("ROOM_NETWORK", "SPARSE_ROOM_NETWORK"):
+        monkeypatch.setattr(flows, name, {**getattr(flows, name), "latent": 6, "hidden": [16]})
+    monkeypatch.setattr(restarts, "STEPS", 2)
     outcome = getattr(flows, f"{kind}_shapes3d")(setting)
     assert any(key.startswith("equivariance/") for key in outcome.metrics)
-    assert ("spike_f1" in outcome.metrics) == (kind == "sparse")
+    assert ("spike_f1" in outcome.metrics) == ("match/floor hue" in outcome.metrics) == (kind == "sparse")
 
 
 @pytest.mark.skipif(not MNIST.is_file(), reason="needs MNIST under $PYRO_MODELS_DATA")
