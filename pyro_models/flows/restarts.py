@@ -8,15 +8,15 @@ place of the present one if it is better.
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyro_models.datasets.data import Data
+from pyro_models.nn.potentials import LatentFields
 
 if TYPE_CHECKING:
     from pyro_models.flows.sparse import SparseFlowStory
@@ -31,29 +31,24 @@ CHUNK = 100
 
 def restart_fields(story: SparseFlowStory, data: Data, restarts: int, optimiser: torch.optim.Optimizer) -> bool:
     """Puts the likeliest of ``restarts`` fresh sets of fields in the place of the present one; False if none is."""
-    was_training, added = story.training, story.extra_noise
-    story.eval()
     codes = some_codes(story, data)
     fitted, judged = codes[:-JUDGED], codes[-JUDGED:]
     if len(fitted) == 0:  # a small set is judged by what it was fitted to
         fitted = judged = codes
-    story.extra_noise = 0.0
-    best, best_score = None, score(story, judged)
+    best, best_score = None, score(story, story.transport, story.log_sigma, judged)
     for _ in range(restarts):
-        tried = fresh(story)
-        fit_fields(tried, fitted)
-        found = score(tried, judged)
+        tried = fit_fields(story, fitted)
+        found = score(story, *tried, judged)
         if found > best_score:
             best, best_score = tried, found
-    story.extra_noise = added
-    story.train(was_training)
     if best is None:
         return False
+    fields, log_sigma = best
+    own, new = [*story.transport.parameters(), story.log_sigma], [*fields.parameters(), log_sigma]
     with torch.no_grad():
-        story.log_sigma.copy_(best.log_sigma)
-        for own, new in zip(story.transport.parameters(), best.transport.parameters(), strict=True):
-            own.copy_(new)
-    for parameter in (story.log_sigma, *story.transport.parameters()):
+        for present, found_better in zip(own, new, strict=True):
+            present.copy_(found_better)
+    for parameter in own:
         optimiser.state.pop(parameter, None)  # what it remembers is of other fields
     return True
 
@@ -61,44 +56,36 @@ def restart_fields(story: SparseFlowStory, data: Data, restarts: int, optimiser:
 @torch.no_grad()
 def some_codes(story: SparseFlowStory, data: Data) -> Float[Tensor, "n time_1 latent"]:
     """Posterior means of the codes of some sequences, drawn without replacement."""
+    was_training = story.training
+    story.eval()
     rows = torch.randperm(len(data), device=data.device)[: FITTED + JUDGED]
-    return torch.cat([story.codes(part["frames"]) for part in data.take(rows).chunks(CHUNK)])
+    codes = torch.cat([story.codes(part["frames"]) for part in data.take(rows).chunks(CHUNK)])
+    story.train(was_training)
+    return codes
 
 
 @torch.no_grad()
-def score(story: SparseFlowStory, codes: Tensor) -> float:
-    """Mean log-density of the paths."""
-    return float(story.flow().log_prob(codes).mean())
+def score(story: SparseFlowStory, fields: LatentFields, log_sigma: Tensor, codes: Tensor) -> float:
+    """Mean log-density of the paths, with a step's own noise alone."""
+    return float(story.flow_of(fields, log_sigma.exp()).log_prob(codes).mean())
 
 
-def fresh(story: SparseFlowStory) -> SparseFlowStory:
-    """A copy without networks, with fields and noise as at the start of training."""
-    kept = {name: story._modules[name] for name in ("encoder", "decoder")}
-    for name in kept:
-        story._modules[name] = None
-    try:
-        made = copy.deepcopy(story)
-    finally:
-        story._modules.update(kept)
-    like = story.log_sigma
-    made.transport = made.fresh_fields().to(like.device)
-    for own, new in zip(story.transport.parameters(), made.transport.parameters(), strict=True):
+@torch.enable_grad()
+def fit_fields(story: SparseFlowStory, codes: Float[Tensor, "n time_1 latent"]) -> tuple[LatentFields, Tensor]:
+    """Fields and log noise from start values to the maximum likelihood of paths that stay as they are; what is added to
+    the noise is let go on the way."""
+    fields = story.fresh_fields().to(codes.device)
+    for own, new in zip(story.transport.parameters(), fields.parameters(), strict=True):
         new.requires_grad_(own.requires_grad)  # fields that may not bend yet do not bend here
-    made.log_sigma = nn.Parameter(torch.full_like(like, math.log(story.FIRST_SIGMA)))
-    return made
-
-
-def fit_fields(story: SparseFlowStory, codes: Float[Tensor, "n time_1 latent"]) -> None:
-    """Maximum likelihood of paths that stay as they are, with noise that is let go."""
-    weights = [story.log_sigma, *(p for p in story.transport.parameters() if p.requires_grad)]
-    optimiser = torch.optim.Adam(weights, lr=RATE)
-    with torch.enable_grad():
-        for step in range(STEPS):
-            done = step / STEPS
-            optimiser.param_groups[0]["lr"] = RATE * (1 + math.cos(math.pi * done)) / 2
-            story.extra_noise = story.first_noise * max(0.0, 1 - done / SETTLED)
-            batch = codes[torch.randint(len(codes), (min(BATCH, len(codes)),), device=codes.device)]
-            optimiser.zero_grad()
-            (-story.flow().log_prob(batch).mean()).backward()
-            optimiser.step()
-    story.extra_noise = 0.0
+    log_sigma = torch.full_like(story.log_sigma, math.log(story.FIRST_SIGMA)).requires_grad_()
+    optimiser = torch.optim.Adam([log_sigma, *(p for p in fields.parameters() if p.requires_grad)], lr=RATE)
+    for step in range(STEPS):
+        done = step / STEPS
+        optimiser.param_groups[0]["lr"] = RATE * (1 + math.cos(math.pi * done)) / 2
+        added = story.first_noise * max(0.0, 1 - done / SETTLED)
+        sigma = (log_sigma.mul(2).exp() + added**2).sqrt()
+        batch = codes[torch.randint(len(codes), (min(BATCH, len(codes)),), device=codes.device)]
+        optimiser.zero_grad()
+        (-story.flow_of(fields, sigma).log_prob(batch).mean()).backward()
+        optimiser.step()
+    return fields, log_sigma

@@ -207,10 +207,14 @@ class SparseFlowStory(FrameStory):
 
     def flow(self, steps: int | None = None) -> SparseFlow:
         """The distribution of paths z_0, ..., z_T; T as in the data unless ``steps`` says otherwise."""
+        return self.flow_of(self.transport, self.sigma, steps)
+
+    def flow_of(self, fields: LatentFields, sigma: Tensor, steps: int | None = None) -> SparseFlow:
+        """The same with other fields and noise."""
         return SparseFlow(
-            lambda z: self.transport(z.unsqueeze(-2)),
+            lambda z: fields(z.unsqueeze(-2)),
             self.chain,
-            self.sigma,
+            sigma,
             self.tau,
             self.steps if steps is None else steps,
             self.latent,

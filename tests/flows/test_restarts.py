@@ -30,9 +30,9 @@ def test_three_known_fields_are_found_from_nothing(points, monkeypatch):
     monkeypatch.setattr(restarts, "JUDGED", 100)
     optimiser = torch.optim.Adam(story.parameters())
     optimiser.state[story.log_sigma] = {"step": torch.ones(())}
-    before = restarts.score(story, data["frames"])
+    before = restarts.score(story, story.transport, story.log_sigma, data["frames"])
     assert restarts.restart_fields(story, data, 4, optimiser)
-    assert restarts.score(story, data["frames"]) > before + 10
+    assert restarts.score(story, story.transport, story.log_sigma, data["frames"]) > before + 10
     assert story.log_sigma not in optimiser.state
     assert story.training
     assert story.encoder is not None
