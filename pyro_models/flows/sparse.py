@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from pyro import poutine
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from pyro_models.errors import OptionError
 from pyro_models.flows.frames import STA, FrameStory, pick
@@ -19,7 +20,7 @@ from pyro_models.flows.relaxed import RelaxedControls
 from pyro_models.flows.restarts import restart_fields
 from pyro_models.flows.spikes import SpikeChain
 from pyro_models.flows.trajectories import activity
-from pyro_models.flows.transition import SparseFlow
+from pyro_models.flows.transition import Fields, SparseFlow
 from pyro_models.nn.potentials import LatentFields
 
 
@@ -242,7 +243,11 @@ class SparseFlowStory(FrameStory):
         if not (self.training and self.foretelling):
             return z
         some = torch.rand(*z.shape[:-2], 1, 1, device=z.device) < self.foretold
-        return torch.where(some, self._carried(z[..., 0, :], self._weights(*activity(self.flow(), z))), z)
+        # The fields learn from the density of paths alone: eight steps of them, one after the other, may blow up.
+        given = {name: parameter.detach() for name, parameter in self.transport.named_parameters()}
+        weights = self._weights(*activity(self.flow(), z))
+        carried = self._carried(z[..., 0, :], weights, lambda now: functional_call(self.transport, given, (now,)))
+        return torch.where(some, carried, z)
 
     def _weights(self, spikes: Tensor, speeds: Tensor) -> Float[Tensor, "*batch time column"]:
         """How far each column goes at each step."""
@@ -288,10 +293,13 @@ class SparseFlowStory(FrameStory):
         """The frame carried along by several flows at once, each (both its parts) as far as its control says."""
         return self._driven(self.features(frame.unsqueeze(1)), controls.tile(self.transport.columns // self.flows))
 
-    def _carried(self, z: Float[Tensor, "*batch latent"], weights: Tensor) -> Float[Tensor, "*batch time_1 latent"]:
+    def _carried(
+        self, z: Float[Tensor, "*batch latent"], weights: Tensor, fields: Fields | None = None
+    ) -> Float[Tensor, "*batch time_1 latent"]:
+        fields = fields or self.transport
         path = [z]
         for weight in weights.unbind(-2):
-            path.append(path[-1] + (weight.unsqueeze(-1) * self.transport(path[-1].unsqueeze(-2))).sum(-2))
+            path.append(path[-1] + (weight.unsqueeze(-1) * fields(path[-1].unsqueeze(-2))).sum(-2))
         return torch.stack(path, -2)
 
     def _driven(self, z: Tensor, weights: Tensor) -> Tensor:
