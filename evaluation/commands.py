@@ -261,6 +261,7 @@ def reproduce_experiment(
     out: str = "results",
     device: str = "auto",
     threads: int | None = None,
+    rows_only: bool = False,
 ) -> None:
     """Runs a registered experiment over its seeds and writes results/NAME.json.
 
@@ -271,12 +272,15 @@ def reproduce_experiment(
         out: folder for the results.
         device: auto, cpu, cuda, mps.
         threads: CPU threads.
+        rows_only: keep the rows of these seeds for a later call with all of them; for one process a seed.
     """
     from evaluation.reproduce import reproduce
     from inference.sweep import parse_seeds
 
     chosen = None if seeds is None else parse_seeds(None, seeds)
-    path, text = reproduce(name, chosen, data_root=data_root, out=out, device=device, threads=threads)
+    path, text = reproduce(
+        name, chosen, data_root=data_root, out=out, device=device, threads=threads, rows_only=rows_only
+    )
     print(text)
     print(f"\nresults: {path}")
 

@@ -73,8 +73,13 @@ def reproduce(
     out: str | Path = "results",
     device: str = "auto",
     threads: int | None = None,
+    rows_only: bool = False,
 ) -> tuple[Path, str]:
-    """Runs the experiment and returns the path of its results and their table in words."""
+    """Runs the experiment and returns the path of its results and their table in words.
+
+    With ``rows_only`` the seeds' rows are kept and no results are written: several processes can each run some of the
+    seeds, and a last call for all of them, which runs none, makes the file.
+    """
     experiment = EXPERIMENTS.get(name)
     chosen = list(seeds) if seeds is not None else list(getattr(experiment, "seeds", DEFAULT_SEEDS))
     folder = Path(out)
@@ -90,6 +95,9 @@ def reproduce(
     try:
         outcome: Outcome = experiment(Setting(chosen, folder, data_root, device, threads, kept))
         check_finite(name, outcome, chosen, kept.path)
+        if rows_only:
+            assert kept.path is not None
+            return kept.path, f"{name}: seeds {', '.join(map(str, chosen))} are done; name all seeds to have the table."
         result = {
             "name": name,
             "command": command(name, seeds, data_root),
