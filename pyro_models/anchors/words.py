@@ -4,8 +4,8 @@ r"""Groups of documents by their words alone: a mixture of multinomials, before 
 
 Counts enter by their logarithm: a word's second occurrence in a document says less than its first. Expectation
 maximisation starts hot (responsibilities to the power 1 / T, T falling to 1), so that it does not settle on the first
-accident. Words and shares have a prior of one each, so what a start climbs is the posterior density of both; the best of
-several starts by that is kept. No labels anywhere.
+accident. Words and shares have a prior of one each, so what a start climbs is the posterior density of both; the best
+start by that is kept. No labels anywhere.
 """
 
 from __future__ import annotations
