@@ -11,7 +11,6 @@ from evaluation.figures import draw
 from evaluation.figures.shapes import anchor_words
 from evaluation.measure import evaluate
 from inference import fit
-from pyro_models.anchors import words
 from pyro_models.anchors.nebula import FIRST_KL_WEIGHT, Nebula
 from pyro_models.anchors.networks import kind_of, suited
 from pyro_models.anchors.views import _seen
@@ -197,14 +196,3 @@ def test_words_alone_find_most_topics():
     clouds = solids(24, points=8)
     with pytest.raises(OptionError, match="groups counts of words"):
         Nebula.build(clouds, **SMALL, start="words").meet(clouds)
-
-
-def test_what_decides_between_starts_is_what_each_of_them_climbs(monkeypatch):
-    seen = torch.poisson(torch.rand(60, 12, generator=torch.Generator().manual_seed(0)) * 2).log1p()
-    monkeypatch.setattr(words, "HOT", 1.0)
-    values = []
-    for steps in range(1, 25):
-        monkeypatch.setattr(words, "STEPS", steps)
-        values.append(words._fit(seen, 4, torch.Generator().manual_seed(1))[0])
-    assert (torch.tensor(values).diff() > -1e-2).all()
-    assert values[-1] > values[0] + 1
