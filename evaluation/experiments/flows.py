@@ -99,7 +99,7 @@ Recipe = tuple[int, int, float]
 NETWORK: dict[str, Any] = {"network": "posed", "latent": 128, "hidden": [1024], "decoded": 2, "kl": 0.1}
 #: where nobody names the causes: fewer numbers for them to hide in, more weight of the prior that straightens their
 #: ways, and hidden units for what stays bent
-SPARSE_NETWORK: dict[str, Any] = {**NETWORK, "latent": 64, "kl": 0.3, "potential": 16, "foretold": 0.5}
+SPARSE_NETWORK: dict[str, Any] = {**NETWORK, "latent": 64, "kl": 0.3, "potential": 16}
 #: steps, sequences a step and learning rate
 SUPERVISED, WEAK, SPARSE = (4000, 256, 2e-3), (4000, 256, 2e-3), (16000, 128, 2e-3)
 #: held-out sequences behind every number but the bound
@@ -121,7 +121,6 @@ SPARSE_ROOM_NETWORK: dict[str, Any] = {
     "bend": 0.0,
     "restarts": 6,
     "restart_at": 0.5,
-    "foretold": 0.5,
 }
 ROOM, ROOMS, ROOM_TESTS = (5000, 64, 1e-3), 5000, 200
 #: what errors rest on beside frame 0, where nobody names the transformation

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float
 from pyro import poutine
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from pyro_models.errors import OptionError
 from pyro_models.flows.frames import STA, FrameStory, pick
@@ -20,7 +19,7 @@ from pyro_models.flows.relaxed import RelaxedControls
 from pyro_models.flows.restarts import restart_fields
 from pyro_models.flows.spikes import SpikeChain
 from pyro_models.flows.trajectories import activity
-from pyro_models.flows.transition import Fields, SparseFlow
+from pyro_models.flows.transition import SparseFlow
 from pyro_models.nn.potentials import LatentFields
 
 
@@ -62,9 +61,7 @@ class SparseFlowStory(FrameStory):
     constant, so that the code has to straighten every cause into a direction of its own; only then may they bend.
     (Fields that bend from the start divide the causes among themselves in ways that a bent code makes look right.) At
     the share ``restart_at`` fresh fields are fitted to the codes ``restarts`` times, and kept if they are likelier
-    (``restarts.py``). From the share ``FORETELLS`` on, frames of the share ``foretold`` of the sequences are told not
-    from their own codes but from the first one, carried along by what the flows most likely did (the exact posterior
-    means of spikes and speeds given the codes): a decoder that only saw codes of frames draws carried ones less well.
+    (``restarts.py``).
 
     Args:
         shape: ``(T + 1, *frame)``.
@@ -80,7 +77,6 @@ class SparseFlowStory(FrameStory):
         first_noise, first_kl, first_steps, settle: the recipe.
         bend: share of training after which fields may bend; 1 for never, 0 for codes with fewer numbers than causes,
             which no code can straighten.
-        foretold: share of the sequences that are told from their first code late in training.
         restarts, restart_at: how often fresh fields are fitted to the codes, and when.
         decoded: frames decoded per training step; None for all.
         kl: weight of the codes' divergence while training.
@@ -91,8 +87,6 @@ class SparseFlowStory(FrameStory):
     citation = STA
     #: a step's noise starts here and is learned; small codes' differences would drown in more
     FIRST_SIGMA = 0.1
-    #: frames are told from first codes when the flows have been found, and not before
-    FORETELLS = 0.5
 
     def __init__(
         self,
@@ -115,7 +109,6 @@ class SparseFlowStory(FrameStory):
         settle: float = 0.3,
         bend: float = 0.3,
         first_steps: int = 2,
-        foretold: float = 0.0,
         restarts: int = 0,
         restart_at: float = 0.35,
         decoded: int | None = None,
@@ -138,13 +131,7 @@ class SparseFlowStory(FrameStory):
             )
         if restarts and guide != "exact":
             raise OptionError(f"restarts go with guide='exact', not '{guide}': they need the density of a path.")
-        if not 0 <= foretold <= 1 or (foretold and guide != "exact"):
-            raise OptionError(
-                f"foretold is {foretold} with guide='{guide}'; it is a share of the sequences, from 0 to 1, and goes "
-                f"with guide='exact'."
-            )
         self.restarts, self.restart_at = restarts, restart_at
-        self.foretold, self.foretelling = foretold, False
         self.field_options: dict[str, Any] = {
             "flows": flows,
             "latent": latent,
@@ -174,7 +161,6 @@ class SparseFlowStory(FrameStory):
         self.extra_noise = self.first_noise * (1 - share)
         for name, parameter in self.transport.named_parameters():
             parameter.requires_grad_(progress >= self.bend or name.endswith("drift"))
-        self.foretelling = self.foretold > 0 and progress >= self.FORETELLS
         self.ramp = self.first_kl + (1 - self.first_kl) * share
         self.horizon = round(self.first_steps + (self.steps - self.first_steps) * share)
         if self.controls is not None:
@@ -229,29 +215,14 @@ class SparseFlowStory(FrameStory):
                 z = self._path(frames)
             chosen = self.chosen_frames(frames)
             with poutine.scale(scale=self.weight(frames, chosen)):
-                seen, told = pick(frames, chosen, len(self.shape) - 1), pick(self._told_from(z), chosen, 1)
-                pyro.sample("frames", self.likelihood(self.decoder(told)), obs=seen)
+                seen = pick(frames, chosen, len(self.shape) - 1)
+                pyro.sample("frames", self.likelihood(self.decoder(pick(z, chosen, 1))), obs=seen)
 
     def _path(self, frames: Tensor) -> Float[Tensor, "*batch time_1 latent"]:
         if self.controls is None:
             return pyro.sample("z", self.flow(frames.shape[1] - 1))
         z = pyro.sample("z", self.first_code(frames))
         return self._carried(z, self.controls.model(frames))
-
-    def _told_from(self, z: Float[Tensor, "*batch time_1 latent"]) -> Float[Tensor, "*batch time_1 latent"]:
-        """What frames are told from: their codes, or (some sequences, in training) the first one carried along."""
-        if not (self.training and self.foretelling):
-            return z
-        some = torch.rand(*z.shape[:-2], 1, 1, device=z.device) < self.foretold
-        # The fields learn from the density of paths alone: eight steps of them, one after the other, may blow up.
-        given = {name: parameter.detach() for name, parameter in self.transport.named_parameters()}
-        weights = self._weights(*activity(self.flow(), z))
-        carried = self._carried(z[..., 0, :], weights, lambda now: functional_call(self.transport, given, (now,)))
-        return torch.where(some, carried, z)
-
-    def _weights(self, spikes: Tensor, speeds: Tensor) -> Float[Tensor, "*batch time column"]:
-        """How far each column goes at each step."""
-        return spikes * speeds.tile(spikes.shape[-1] // self.flows)
 
     def guide(self, frames: Tensor) -> None:
         frames = self.beginning(frames)
@@ -281,7 +252,8 @@ class SparseFlowStory(FrameStory):
     def reconstruct(self, frames: Tensor) -> Tensor:
         """Frames from the first code and the inferred controls (spikes above one half, mean speeds) alone."""
         spikes, speeds = self._inferred(frames)
-        return self._driven(self.codes(frames)[:, 0], self._weights(spikes > 0.5, speeds))
+        weights = (spikes > 0.5) * speeds.tile(spikes.shape[-1] // self.flows)
+        return self._driven(self.codes(frames)[:, 0], weights)
 
     def _inferred(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         if self.controls is not None:
@@ -293,13 +265,10 @@ class SparseFlowStory(FrameStory):
         """The frame carried along by several flows at once, each (both its parts) as far as its control says."""
         return self._driven(self.features(frame.unsqueeze(1)), controls.tile(self.transport.columns // self.flows))
 
-    def _carried(
-        self, z: Float[Tensor, "*batch latent"], weights: Tensor, fields: Fields | None = None
-    ) -> Float[Tensor, "*batch time_1 latent"]:
-        fields = fields or self.transport
+    def _carried(self, z: Float[Tensor, "*batch latent"], weights: Tensor) -> Float[Tensor, "*batch time_1 latent"]:
         path = [z]
         for weight in weights.unbind(-2):
-            path.append(path[-1] + (weight.unsqueeze(-1) * fields(path[-1].unsqueeze(-2))).sum(-2))
+            path.append(path[-1] + (weight.unsqueeze(-1) * self.transport(path[-1].unsqueeze(-2))).sum(-2))
         return torch.stack(path, -2)
 
     def _driven(self, z: Tensor, weights: Tensor) -> Tensor:

@@ -90,31 +90,8 @@ def test_controls_inferred_from_known_codes_drive_the_same_codes():
     spikes, _ = story.activity(codes)
     assert spike_f1(spikes, on) > 0.99
     story.decoder = torch.nn.Identity()
-    step = (codes[:, 1:] - codes[:, :-1]).abs().mean()
-    assert (story.reconstruct(codes) - codes).abs().mean() < 0.1 < step
-    story.foretold = 1.0
-    story.at(0.4)
-    assert story.train()._told_from(codes) is codes  # not before the flows are found
-    story.at(0.6)
-    told = story._told_from(codes)
-    assert 0 < (told - codes).abs().mean() < 0.1
-    torch.testing.assert_close(told[:, 0], codes[:, 0])
-    assert story.eval()._told_from(codes) is codes
-
-
-def test_frames_told_from_the_first_code_teach_the_encoder_and_not_the_fields():
-    story, frames = SparseFlowStory(SHAPE, flows=2, foretold=1.0, **SMALL).train(), noise()["frames"]
-    story.at(1.0)
-    z = story.codes(frames).requires_grad_()
-    story._told_from(z)[:, -1].sum().backward()
-    assert (z.grad[:, 0].abs().sum(-1) > 0).all()  # what the flows most likely did is taken as known
-    assert all(p.grad is None for p in story.transport.parameters())
-
-
-@pytest.mark.parametrize("wrong", [{"foretold": 1.5}, {"foretold": 0.5, "guide": "relaxed"}])
-def test_impossible_shares_of_foretold_sequences_are_refused(wrong):
-    with pytest.raises(OptionError, match="foretold is"):
-        SparseFlowStory(SHAPE, **wrong, **SMALL)
+    error = (story.reconstruct(codes) - codes).abs().mean()
+    assert error < 0.1 < (codes[:, 1:] - codes[:, :-1]).abs().mean()
 
 
 def test_double_control_reports_per_flow():
