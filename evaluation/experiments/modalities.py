@@ -128,7 +128,8 @@ def nebula_sequence(setting: Setting) -> Outcome:
     metrics = {**outcome.metrics, "nll/without a code": plain}
     headline = ["kl", "nll", "nll/without a code", "accuracy"]
     beside = {**outcome.baselines, "nll: the corpus' own law": law_of_topics(setting)}
-    places = {**outcome.splits, "nll/without a code": outcome.splits["nll"]}  # the same documents
+    same = outcome.splits.get("nll", ("test", outcome.n))  # documents
+    places = {**outcome.splits, "nll/without a code": same}
     return Outcome(metrics, "test", outcome.n, outcome.wall_seconds, beside, places, outcome.notes, headline)
 
 
