@@ -101,7 +101,7 @@ NETWORK: dict[str, Any] = {"network": "posed", "latent": 128, "hidden": [1024], 
 #: ways, and hidden units for what stays bent
 SPARSE_NETWORK: dict[str, Any] = {**NETWORK, "latent": 64, "kl": 0.3, "potential": 16}
 #: steps, sequences a step and learning rate
-SUPERVISED, WEAK, SPARSE = (4000, 256, 2e-3), (4000, 256, 2e-3), (16000, 128, 2e-3)
+SUPERVISED, WEAK, SPARSE = (4000, 256, 2e-3), (4000, 256, 2e-3), (26000, 128, 2e-3)
 #: held-out sequences behind every number but the bound
 MEASURED = 1000
 #: the room: its networks, recipe, sequences (a tenth of them for the test) and those with one moving factor
