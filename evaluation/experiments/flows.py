@@ -119,8 +119,8 @@ SPARSE_ROOM_NETWORK: dict[str, Any] = {
     "latent": 16,
     "kl": 1.0,
     "bend": 0.0,
-    "restarts": 6,
-    "restart_at": 0.5,
+    "restarts": 3,
+    "revise_at": [0.3, 0.5, 0.7],
 }
 ROOM, ROOMS, ROOM_TESTS = (5000, 64, 1e-3), 5000, 200
 #: what errors rest on beside frame 0, where nobody names the transformation

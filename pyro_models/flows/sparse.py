@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pyro_models.errors import OptionError
 from pyro_models.flows.frames import STA, FrameStory, pick
 from pyro_models.flows.relaxed import RelaxedControls
-from pyro_models.flows.restarts import restart_fields
+from pyro_models.flows.revisions import revise_fields
 from pyro_models.flows.spikes import SpikeChain
 from pyro_models.flows.trajectories import activity
 from pyro_models.flows.transition import SparseFlow
@@ -60,8 +60,8 @@ class SparseFlowStory(FrameStory):
     to ``kl``, until then (the bound that is reported has full weight). Until the share ``bend`` the fields are
     constant, so that the code has to straighten every cause into a direction of its own; only then may they bend.
     (Fields that bend from the start divide the causes among themselves in ways that a bent code makes look right.) At
-    the share ``restart_at`` fresh fields are fitted to the codes ``restarts`` times, and kept if they are likelier
-    (``restarts.py``).
+    the shares ``revise_at`` other fields are tried on the codes as they are, and kept if they are likelier: a flow is
+    split and another gives way, and on the first occasion all are tried afresh ``restarts`` times (``revisions.py``).
 
     Args:
         shape: ``(T + 1, *frame)``.
@@ -77,7 +77,8 @@ class SparseFlowStory(FrameStory):
         first_noise, first_kl, first_steps, settle: the recipe.
         bend: share of training after which fields may bend; 1 for never, 0 for codes with fewer numbers than causes,
             which no code can straighten.
-        restarts, restart_at: how often fresh fields are fitted to the codes, and when.
+        revise_at: shares of training at which fields are revised.
+        restarts: how often fresh fields are fitted to the codes on the first of these occasions.
         decoded: frames decoded per training step; None for all.
         kl: weight of the codes' divergence while training.
         guide: ``exact`` or ``relaxed``.
@@ -109,8 +110,8 @@ class SparseFlowStory(FrameStory):
         settle: float = 0.3,
         bend: float = 0.3,
         first_steps: int = 2,
+        revise_at: Sequence[float] = (),
         restarts: int = 0,
-        restart_at: float = 0.35,
         decoded: int | None = None,
         kl: float = 1.0,
         guide: str = "exact",
@@ -124,14 +125,14 @@ class SparseFlowStory(FrameStory):
                 f"three are from 0 to 1, the others positive."
             )
         self.tau, self.settle, self.bend, self.first_noise, self.first_kl = tau, settle, bend, first_noise, first_kl
-        if restarts < 0 or not 0 < restart_at < 1:
+        if restarts < 0 or not all(0 < share < 1 for share in revise_at) or (restarts and not revise_at):
             raise OptionError(
-                f"restarts={restarts}, restart_at={restart_at}: restarts are counted from 0, their time lies between 0 "
-                f"and 1."
+                f"restarts={restarts}, revise_at={list(revise_at)}: restarts are counted from 0 and happen at the "
+                f"first of the shares of training revise_at, which lie between 0 and 1."
             )
-        if restarts and guide != "exact":
-            raise OptionError(f"restarts go with guide='exact', not '{guide}': they need the density of a path.")
-        self.restarts, self.restart_at = restarts, restart_at
+        if revise_at and guide != "exact":
+            raise OptionError(f"revise_at goes with guide='exact', not '{guide}': it needs the density of a path.")
+        self.restarts, self.revise_at = restarts, sorted(revise_at)
         self.field_options: dict[str, Any] = {
             "flows": flows,
             "latent": latent,
@@ -175,8 +176,9 @@ class SparseFlowStory(FrameStory):
         return made
 
     def revise(self, before: float, after: float, data: Any, optimiser: torch.optim.Optimizer) -> None:
-        if self.restarts and before < self.restart_at <= after:
-            restart_fields(self, data, self.restarts, optimiser)
+        for number, share in enumerate(self.revise_at):
+            if before < share <= after:
+                revise_fields(self, data, self.restarts if number == 0 else 0, optimiser)
 
     def beginning(self, frames: Tensor) -> Float[Tensor, "batch beginning *frame"]:
         """What training looks at so far; all of every sequence when a bound is reported."""
