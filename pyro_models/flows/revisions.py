@@ -10,7 +10,8 @@ which *other* sequences are likeliest take the place of the present ones:
 * of the best so far: a flow that means two things is split in two, another one gives way, all are fitted further. What
   a flow leaves unexplained when it acts has a longest axis; if it stands for causes a and b, that is v_a - v_b. The
   flow with the longest one is split, to both sides along it, and each of the others is tried as the one to give way.
-  This is repeated as long as it helps.
+  The halves hold still at first: what the flow that gave way did is for the others to learn, and would draw a half away
+  before it has found its own cause. This is repeated as long as it helps.
 
 Codes are draws from their posteriors, as in the bound: their means alone would leave out a noise that the fields have
 to stand, and fields that bend to the means' accidents would look better than they are.
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -39,10 +41,10 @@ FITTED, JUDGED = 1500, 500
 BATCH = 100
 #: fresh fields: steps, first learning rate, and the share of steps in which the added noise is let go
 STEPS, RATE, SETTLED = 400, 2e-2, 0.6
-#: fields that are fitted further: steps of a trial, first learning rate
-TRIAL, GENTLE = 150, 3e-3
+#: fields that are fitted further: steps, and first learning rates while halves hold still and of all
+TRIAL, BRISK, GENTLE = 150, 1e-2, 3e-3
 #: flows split on one occasion, at most
-SPLITS = 3
+SPLITS = 2
 #: sequences encoded at a time
 CHUNK = 100
 
@@ -83,8 +85,17 @@ class Search:
         return found if math.isfinite(found) else -math.inf
 
     @torch.enable_grad()
-    def fit(self, fields: LatentFields, log_sigma: Tensor, steps: int, rate: float, noise: float = 0.0) -> Tried:
-        """To the maximum likelihood of paths; ``noise`` is added to a step's own at first and let go."""
+    def fit(
+        self,
+        fields: LatentFields,
+        log_sigma: Tensor,
+        steps: int,
+        rate: float,
+        noise: float = 0.0,
+        still: Sequence[int] = (),
+    ) -> Tried:
+        """To the maximum likelihood of paths; ``noise`` is added to a step's own at first and let go; the flows
+        ``still`` stay as they are."""
         for own, new in zip(self.story.transport.parameters(), fields.parameters(), strict=True):
             new.requires_grad_(own.requires_grad)  # fields that may not bend yet do not bend here
         log_sigma = log_sigma.detach().clone().requires_grad_()
@@ -98,6 +109,9 @@ class Search:
             batch = self.codes.draw(torch.randint(size, (min(BATCH, size),), device=log_sigma.device))
             optimiser.zero_grad()
             (-self.story.flow_of(fields, sigma).log_prob(batch).mean()).backward()
+            for parameter in fields.parameters():
+                if still and parameter.grad is not None:
+                    parameter.grad[list(still)] = 0.0
             optimiser.step()
         log_sigma = log_sigma.detach()
         return Tried(fields, log_sigma, self.score(fields, log_sigma))
@@ -136,8 +150,12 @@ class Search:
         """The flow that leaves most unexplained in two, another given up for it: the likeliest choice of that other."""
         axes = self.unexplained(tried)
         wide = int(axes.norm(dim=-1).argmax())
-        others = [self.further(_halved(tried, wide, away, axes[wide])) for away in range(len(axes)) if away != wide]
-        return self.further(max(others, key=_by_score))
+        found = []
+        for away in range(len(axes)):
+            if away != wide:
+                halves = _halved(tried.fields, wide, away, axes[wide])
+                found.append(self.fit(halves, tried.log_sigma, TRIAL, BRISK, still=(wide, away)))
+        return self.further(self.further(max(found, key=_by_score)))
 
 
 def revise_fields(story: SparseFlowStory, data: Data, restarts: int, optimiser: torch.optim.Optimizer) -> bool:
@@ -146,7 +164,7 @@ def revise_fields(story: SparseFlowStory, data: Data, restarts: int, optimiser: 
     present = search.present()
     best = max([present, search.further(present), *(search.fresh() for _ in range(restarts))], key=_by_score)
     for _ in range(SPLITS if story.flows > 1 else 0):
-        found, as_long = search.split(best), search.further(search.further(best))
+        found, as_long = search.split(best), search.further(search.further(search.further(best)))
         better = found.score > as_long.score
         best = max(best, found, as_long, key=_by_score)
         if not better:
@@ -178,11 +196,11 @@ def _by_score(tried: Tried) -> float:
 
 
 @torch.no_grad()
-def _halved(tried: Tried, wide: int, away: int, axis: Float[Tensor, " latent"]) -> Tried:
-    """Two copies of the flow ``wide``, moved apart along ``axis``; one in the place of ``away``."""
-    fields = copy.deepcopy(tried.fields)
-    for parameter in fields.parameters():
+def _halved(fields: LatentFields, wide: int, away: int, axis: Float[Tensor, " latent"]) -> LatentFields:
+    """With two copies of the flow ``wide``, moved apart along ``axis``; one of them in the place of ``away``."""
+    halves = copy.deepcopy(fields)
+    for parameter in halves.parameters():
         parameter[away] = parameter[wide]
-    fields.potentials.drift[wide] += axis
-    fields.potentials.drift[away] -= axis
-    return Tried(fields, tried.log_sigma, -math.inf)
+    halves.potentials.drift[wide] += axis
+    halves.potentials.drift[away] -= axis
+    return halves
