@@ -9,7 +9,7 @@ import pytest
 
 from evaluation.experiments import flow_baselines, flow_cost, flows
 from evaluation.reproduce import Setting
-from pyro_models.flows import restarts
+from pyro_models.flows import revisions
 
 MNIST = Path(os.environ.get("PYRO_MODELS_DATA", "nowhere")) / "MNIST" / "raw" / "train-images-idx3-ubyte"
 
@@ -45,11 +45,13 @@ def test_digits(kind, setting, monkeypatch):
 @pytest.mark.parametrize("kind", ["supervised", "sparse"])
 def test_rooms(kind, setting, monkeypatch):
     monkeypatch.setattr(flows, "ROOM", (2, 8, 1e-3))
+    monkeypatch.setattr(flows, "SPARSE_ROOM", (4, 8, 1e-3))
     monkeypatch.setattr(flows, "ROOMS", 40)
     monkeypatch.setattr(flows, "ROOM_TESTS", 4)
     for name in ("ROOM_NETWORK", "SPARSE_ROOM_NETWORK"):
         monkeypatch.setattr(flows, name, {**getattr(flows, name), "latent": 6, "hidden": [16]})
-    monkeypatch.setattr(restarts, "STEPS", 2)
+    monkeypatch.setattr(revisions, "STEPS", 2)
+    monkeypatch.setattr(revisions, "TRIAL", 2)
     outcome = getattr(flows, f"{kind}_shapes3d")(setting)
     assert any(key.startswith("equivariance/") for key in outcome.metrics)
     assert ("spike_f1" in outcome.metrics) == ("match/floor hue" in outcome.metrics) == (kind == "sparse")
