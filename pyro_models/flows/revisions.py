@@ -22,6 +22,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -73,10 +74,9 @@ class Search:
 
     def __init__(self, story: SparseFlowStory, codes: Codes) -> None:
         self.story = story
-        count = len(codes.loc)
-        last = slice(-JUDGED, None) if count > JUDGED else slice(None)  # few are judged by what they were fitted to
-        self.codes = Codes(*(part[:-JUDGED] for part in codes)) if count > JUDGED else codes
-        self.judged = codes.draw(last)
+        enough = len(codes.loc) > JUDGED  # few are judged by what they were fitted to
+        self.codes = Codes(*(part[:-JUDGED] for part in codes)) if enough else codes
+        self.judged = codes.draw(slice(-JUDGED, None))
 
     @torch.no_grad()
     def score(self, fields: LatentFields, log_sigma: Tensor) -> float:
@@ -155,18 +155,18 @@ class Search:
             if away != wide:
                 halves = _halved(tried.fields, wide, away, axes[wide])
                 found.append(self.fit(halves, tried.log_sigma, TRIAL, BRISK, still=(wide, away)))
-        return self.further(self.further(max(found, key=_by_score)))
+        return self.further(self.further(max(found, key=attrgetter("score"))))
 
 
 def revise_fields(story: SparseFlowStory, data: Data, restarts: int, optimiser: torch.optim.Optimizer) -> bool:
     """Puts the likeliest fields that the moves above find in the place of the present ones; False if these stay."""
     search = Search(story, some_codes(story, data))
     present = search.present()
-    best = max([present, search.further(present), *(search.fresh() for _ in range(restarts))], key=_by_score)
+    best = max([present, search.further(present), *(search.fresh() for _ in range(restarts))], key=attrgetter("score"))
     for _ in range(SPLITS if story.flows > 1 else 0):
         found, as_long = search.split(best), search.further(search.further(search.further(best)))
         better = found.score > as_long.score
-        best = max(best, found, as_long, key=_by_score)
+        best = max(best, found, as_long, key=attrgetter("score"))
         if not better:
             break
     if best is present:
@@ -189,10 +189,6 @@ def some_codes(story: SparseFlowStory, data: Data) -> Codes:
     found = [story.posterior(story.encoder(part["frames"])).base_dist for part in data.take(rows).chunks(CHUNK)]
     story.train(was_training)
     return Codes(torch.cat([q.loc for q in found]), torch.cat([q.scale for q in found]))
-
-
-def _by_score(tried: Tried) -> float:
-    return tried.score
 
 
 @torch.no_grad()
