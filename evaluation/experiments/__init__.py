@@ -69,7 +69,12 @@ for _name, _target, _summary in (
     ("nebula-mnist", "anchors:nebula_mnist", "nebula on MNIST, started from the graph of neighbours; no labels"),
     ("nebula-mnist-augmented", "anchors:nebula_mnist_augmented", "the same with moved and bent views"),
     ("nebula-fashion-mnist", "anchors:nebula_fashion_mnist", "nebula on Fashion-MNIST"),
-    ("vade-mnist", "anchors:vade_mnist", "VaDE (preset of nebula) on MNIST"),
+    ("vade-mnist", "anchors:vade_mnist", "VaDE (preset of nebula) on MNIST, started from the graph of neighbours"),
+    (
+        "vade-published-start-mnist",
+        "anchors:vade_published_start_mnist",
+        "VaDE on MNIST as published: auto-encoder, mixture, bound",
+    ),
     ("ae-mnist", "anchors:ae_mnist", "auto-encoder on MNIST, then a Gaussian mixture on its codes"),
     ("nvc-published-mnist", "anchors:nvc_published_mnist", "NVC's released objective on MNIST, K = 10"),
     ("nebula-docstrings", "modalities:nebula_docstrings", "docstrings of Python's library clustered by package"),

@@ -41,6 +41,11 @@ NEBULA = {**_PAIRS, "views": ["neighbours"]}
 #: strokes are worth convolutions: dense layers fit the training digits as well and hold fewer of the others
 STROKES = {**NEBULA, "network": "convolutional"}
 AUGMENTED = {**STROKES, "views": ["neighbours", "warps"], "view_weight": 300.0}
+#: VaDE with its own networks, from the graph's groups (no part of the published method), which are let go at 40 %
+VADE = {**_PAIRS, "preset": "vade", "guess_until": 0.4, "warm_up": 0.3, "ramp": 0.2}
+VADE_TRAINING = {**TRAINING, "steps": 6000, "batch_size": 256, "learning_rate": 1e-3}
+VADE_AS_PUBLISHED = {"preset": "vade", "warm_up": 0.4, "ramp": 0.1}
+VADE_AS_PUBLISHED_TRAINING = {**TRAINING, "steps": 14000, "batch_size": 256}
 #: as the published table's columns, with dense networks as in the papers
 SAME_NETWORK = {"hidden": [500, 500]}
 #: published figures on MNIST and Fashion-MNIST that were checked: unsupervised, test split
@@ -66,7 +71,13 @@ def nebula_fashion_mnist(setting: Setting) -> Outcome:
 
 
 def vade_mnist(setting: Setting) -> Outcome:
-    return _table(setting, "mnist", {"preset": "vade", **SAME_NETWORK}, TRAINING)
+    """VaDE's objective and networks from the groups of the neighbour graph; the last 60 % is the bound alone."""
+    return _table(setting, "mnist", VADE, VADE_TRAINING)
+
+
+def vade_published_start_mnist(setting: Setting) -> Outcome:
+    """VaDE as published: an auto-encoder first, then a Gaussian mixture on its codes, then the bound."""
+    return _table(setting, "mnist", VADE_AS_PUBLISHED, VADE_AS_PUBLISHED_TRAINING)
 
 
 def ae_mnist(setting: Setting) -> Outcome:

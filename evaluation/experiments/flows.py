@@ -123,7 +123,7 @@ SPARSE_ROOM_NETWORK: dict[str, Any] = {
     "restarts": 2,
     "revise_at": [0.3, 0.5, 0.7],
 }
-ROOM, SPARSE_ROOM = (5000, 64, 1e-3), (6000, 64, 1e-3)
+ROOM, SPARSE_ROOM = (10000, 64, 1e-3), (6000, 64, 1e-3)
 ROOMS, ROOM_TESTS = 5000, 200
 #: what errors rest on beside frame 0, where nobody names the transformation
 INFERRED = {

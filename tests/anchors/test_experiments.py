@@ -22,5 +22,12 @@ def test_a_row_reports_both_splits_and_the_start(tmp_path):
 
 
 def test_they_are_registered():
-    for name in ("nebula-mnist", "nebula-mnist-augmented", "nebula-fashion-mnist", "vade-mnist", "nvc-published-mnist"):
+    for name in (
+        "nebula-mnist",
+        "nebula-mnist-augmented",
+        "nebula-fashion-mnist",
+        "vade-mnist",
+        "vade-published-start-mnist",
+        "nvc-published-mnist",
+    ):
         assert callable(EXPERIMENTS.get(name))
