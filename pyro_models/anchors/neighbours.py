@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pyro_models.anchors.crossing import Found, improve
 from pyro_models.errors import OptionError
 
 #: principal components that distances are measured in
@@ -38,8 +39,6 @@ FINER = 4
 LEADING = (2.0, 2.5, 3.0, 3.5)
 #: starts of a partition
 RESTARTS = 16
-#: nats that a round of improvements must add to be followed by another
-LEAST_GAIN = 1e-5
 #: data that k-means looks at
 LOOKED_AT = 6000
 #: sweeps of the refinement; it has always settled before
@@ -119,30 +118,12 @@ def partition(graph: Any, groups: int, restarts: int = RESTARTS, seed: int = 0) 
     for start in range(restarts):
         leading = round(groups * LEADING[start % len(LEADING)])
         made = _finer_start(vectors[:, -leading:], FINER * groups, seed + start)
-        found.append(_settled(made, graph, groups))
-    value, best = improve(found, graph, groups)
+        found.append(settled(made, graph, groups))
+    value, best = improve(found, lambda pieces: settled(pieces, graph, groups), groups)
     return torch.as_tensor(best), value
 
 
-Found = tuple[float, Int[np.ndarray, " N"]]
-
-
-def improve(found: list[Found], graph: Any, groups: int) -> Found:
-    """Cuts the best partition by each of the others and merges the pieces again, while that adds information.
-
-    Two partitions that nearly tie often differ in one piece of a group. Pieces of both let each be judged by itself.
-    """
-    best, *others = sorted(found, key=lambda one: -one[0])
-    while True:
-        before = best[0]
-        for _, other in others:
-            pieces = np.unique(best[1] * groups + other, return_inverse=True)[1]
-            best = max(best, _settled(pieces, graph, groups), key=lambda one: one[0])
-        if best[0] - before < LEAST_GAIN:
-            return best
-
-
-def _settled(pieces: Int[np.ndarray, " N"], graph: Any, groups: int) -> Found:
+def settled(pieces: Int[np.ndarray, " N"], graph: Any, groups: int) -> Found:
     """Pieces merged into groups and refined, with their information."""
     made = refine(merge(pieces, graph, groups), graph, groups)
     return information(joint_of(graph, made, groups)), made

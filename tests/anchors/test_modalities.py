@@ -14,7 +14,7 @@ from inference import fit
 from pyro_models.anchors.nebula import FIRST_KL_WEIGHT, Nebula
 from pyro_models.anchors.networks import kind_of, suited
 from pyro_models.anchors.views import _seen
-from pyro_models.anchors.words import word_groups
+from pyro_models.anchors.words import fit_groups, merge_words, settled_words, word_groups
 from pyro_models.datasets.solids import solids
 from pyro_models.datasets.topics import topics
 from pyro_models.errors import OptionError, UnknownName
@@ -186,6 +186,37 @@ def test_pairs_explain_one_shape_by_another():
     data = solids(8, points=10, partial=True)
     story = Nebula.build(data, **SMALL)
     assert (story.shape, story.likelihood.points) == ((5, 3), 10)
+
+
+def test_pieces_of_wrong_groups_of_documents_make_right_ones():
+    """Six subjects of 20 words, two of them a group; each partition puts one subject where it does not belong."""
+    subject = torch.arange(120) // 20
+    pair = subject // 2
+    words = torch.arange(120)
+    rate = 0.2 + 1.5 * (words // 40 == pair[:, None]) + 0.5 * (words // 20 == subject[:, None])
+    seen = torch.poisson(rate, generator=torch.Generator().manual_seed(0)).log1p()
+    wrong = [torch.tensor(groups)[subject] for groups in ([0, 0, 1, 2, 1, 2], [0, 1, 0, 1, 2, 2])]
+    assert [hungarian_accuracy(pair.numpy(), one.numpy()) for one in wrong] == pytest.approx([4 / 6, 4 / 6])
+    pieces = torch.unique(wrong[0] * 3 + wrong[1], return_inverse=True)[1]
+    assert hungarian_accuracy(pair.numpy(), merge_words(seen, pieces, 3).numpy()) == 1
+    value, better = settled_words(seen, pieces, 3)
+    assert hungarian_accuracy(pair.numpy(), better) == 1
+    assert value > max(fit_groups(seen, one, 3, hot=1.0, steps=1)[0] for one in wrong) + 0.1
+
+
+def test_each_merger_of_documents_costs_the_least():
+    generator = torch.Generator().manual_seed(1)
+    seen, pieces = torch.rand(30, 7, generator=generator), torch.arange(30) % 5
+
+    def likelihood(groups: torch.Tensor) -> float:
+        member = torch.nn.functional.one_hot(groups).float()
+        mass, size = member.T @ seen, member.sum(0)
+        words = ((mass + 1) / (mass + 1).sum(1, keepdim=True)).log()
+        return float((mass * words).sum() + (size * ((size + 1) / (30 + 4)).log()).sum())
+
+    mergers = [torch.where(pieces == b, a, pieces) for a in range(5) for b in range(a + 1, 5)]
+    best = max(likelihood(torch.unique(one, return_inverse=True)[1]) for one in mergers)
+    assert likelihood(merge_words(seen, pieces, 4)) == pytest.approx(best, rel=1e-6)
 
 
 def test_words_alone_find_most_topics():

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from evaluation.clustering import hungarian_accuracy
+from pyro_models.anchors.crossing import improve
 from pyro_models.anchors.mixture import AnchorMixture
 from pyro_models.anchors.moves import Moves
 from pyro_models.anchors.nebula import Nebula
-from pyro_models.anchors.neighbours import affinity, improve, information, joint_of, merger_gains, nearest, partition
+from pyro_models.anchors.neighbours import affinity, information, joint_of, merger_gains, nearest, partition, settled
 from pyro_models.anchors.repulsion import (
     REPULSIONS,
     AnchorPrior,
@@ -177,10 +178,10 @@ def test_two_partitions_that_are_wrong_in_different_places_make_a_right_one():
     graph = scipy.sparse.csr_matrix(weight)
     wrong = [np.array(groups)[piece] for groups in ([0, 0, 1, 2, 1, 2], [0, 1, 0, 1, 2, 2])]
     found = [(information(joint_of(graph, one, 3)), one) for one in wrong]
-    value, better = improve(found, graph, 3)
+    value, better = improve(found, lambda pieces: settled(pieces, graph, 3), 3)
     assert value > max(one for one, _ in found) + 0.1
     assert hungarian_accuracy(pair, better) == 1
-    assert improve([(value, better)], graph, 3)[0] == value
+    assert improve([(value, better)], lambda pieces: settled(pieces, graph, 3), 3)[0] == value
     with pytest.raises(OptionError, match="restarts is 0"):
         partition(graph, 3, restarts=0)
 
