@@ -137,7 +137,7 @@ def finish(runs: list[Any]) -> None:
 
 
 def resume_run(run: str, steps: int | None = None, device: str | None = None, report: bool = True) -> None:
-    """Goes on with an interrupted run.
+    """Resumes an interrupted run; it ends as if it had not been interrupted.
 
     Args:
         run: the run's folder.
@@ -286,10 +286,10 @@ def reproduce_experiment(
 
 
 def list_names(kind: str = "all") -> None:
-    """Lists the stories, datasets, estimators, metrics, figures and experiments by name.
+    """Lists stories, datasets, estimators, metrics, figures and experiments, or explains one of them.
 
     Args:
-        kind: one kind only.
+        kind: one kind only; or a name, to see what it is and its options.
     """
     from evaluation.experiments import EXPERIMENTS
     from evaluation.figures import FIGURES
@@ -297,13 +297,35 @@ def list_names(kind: str = "all") -> None:
     from inference.estimators import REGISTRY as ESTIMATORS
     from pyro_models.catalogue import STORIES
     from pyro_models.datasets import REGISTRY as DATASETS
+    from pyro_models.errors import unknown_name
 
-    registries = (STORIES, DATASETS, ESTIMATORS, METRICS, FIGURES, EXPERIMENTS)
-    for word, registry in zip(KINDS[1:], registries, strict=True):
+    registries = dict(zip(KINDS[1:], (STORIES, DATASETS, ESTIMATORS, METRICS, FIGURES, EXPERIMENTS), strict=True))
+    if kind not in KINDS:
+        found = [registry for registry in registries.values() if kind in registry]
+        if not found:
+            raise unknown_name("kind or name", kind, [*KINDS, *(name for each in registries.values() for name in each)])
+        print("\n\n".join(explained(registry, kind) for registry in found))
+        return
+    for word, registry in registries.items():
         if kind in ("all", word):
             print(f"{word}:")
             for name in registry:
                 print(f"  {name:24} {registry.summary(name)}")
+
+
+def explained(registry: Any, name: str) -> str:
+    """What a name is in a line, its options with their defaults, and what its class or function says of itself."""
+    import inspect
+
+    thing = registry.get(name)
+    thing = getattr(thing, "function", thing)  # a metric or figure stands for the function it was made of
+    options = [
+        f"  {each.name} = {each.default!r}"
+        for each in inspect.signature(thing).parameters.values()
+        if each.default is not each.empty
+    ]
+    parts = [f"{registry.kind} {name}: {registry.summary(name)}", inspect.getdoc(thing) or ""]
+    return "\n\n".join([*parts, *(["\n".join(["options:", *options])] if options else [])])
 
 
 def print_citations(names: list[str]) -> None:

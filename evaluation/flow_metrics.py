@@ -3,20 +3,53 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from evaluation import flows as scores
 from evaluation import likelihood
 from evaluation.answers import Answers
-from evaluation.metric import Score, metric
-from pyro_models.story import Activates, Drives, Reconstructs, Transports
+from evaluation.metric import METRICS, Metric, Score, metric
+from pyro_models.story import Activates, Drives, EncodesFrames, MovesCodes, Reconstructs, Transports
 
 #: sequences scored at once, and steps of a prediction (the published tables stop at 7 of 8)
 CHUNK, STEPS = 250, 7
 #: sequences and particles of the bound per frame
 BOUND_DATA, PARTICLES = 100, 20
+#: first codes whose paths are followed to find the least invertible step
+PATHS = 32
+
+
+@dataclass(frozen=True)
+class FlowMetric(Metric):
+    """A metric that pairs the story's flows with the factors that move the data, and needs a flow for each."""
+
+    def missing(self, story: Any, data: Any) -> str:
+        return super().missing(story, data) or unpaired(story, data)
+
+
+def unpaired(story: Any, data: Any) -> str:
+    """Why flows and factors cannot be paired; empty when they can."""
+    factors = data.shape("spikes")[-1]
+    flows = getattr(story, "flows", factors)
+    # who says which flow acts when is matched with the factors; whoever cannot has them in the order of the data
+    if flows < factors or (flows > factors and not isinstance(story, Activates)):
+        return (
+            f"this {type(story).__name__} has {flows} flows and {data.name} is moved by {factors} factors; train it "
+            f"with the option flows={factors}{' or more' if isinstance(story, Activates) else ''}"
+        )
+    return ""
+
+
+def flow_metric(
+    name: str, needs: tuple[type, ...], fields: tuple[str, ...], summary: str
+) -> Callable[[Callable[[Answers], Mapping[str, Score]]], FlowMetric]:
+    """Registers a function as a metric that needs a flow for every factor."""
+    return lambda function: METRICS.register(name, summary)(FlowMetric(name, function, needs, fields))
 
 
 @metric(
@@ -27,27 +60,35 @@ BOUND_DATA, PARTICLES = 100, 20
 )
 def equivariance(answers: Answers) -> dict[str, Score]:
     """Summed absolute error of frames 1..7 foretold from frame 0, averaged over the sequences of a transformation."""
-    errors: dict[str, list[torch.Tensor]] = {}
+    errors: dict[str, list[np.ndarray]] = {}
     steps = min(STEPS, answers.data.shape("frames")[0] - 1)
     with torch.no_grad():
         for batch, whole in zip(answers.batches(chunk=CHUNK), answers.data.chunks(CHUNK), strict=True):
             true = whole["frames"].cpu()
             every = {"model": answers.story.reconstruct(*batch).cpu().numpy(), **scores.trivial_predictions(true)}
             for name, predicted in every.items():
-                errors.setdefault(name, []).append(torch.from_numpy(scores.sequence_errors(predicted, true, steps)))
-    per_name = {name: torch.cat(found) for name, found in errors.items()}
-    factor, found_scores = answers["k"], {}
+                errors.setdefault(name, []).append(scores.sequence_errors(predicted, true, steps))
+    factor = answers["k"]
+    means = {name: scores.means_by_factor(np.concatenate(found), factor) for name, found in errors.items()}
     rule = f"sum over {steps} frames, all pixels and channels; mean over the sequences of the transformation"
-    for k in range(int(factor.max()) + 1):
-        rows = factor == k
-        word = answers.data.classes[k] if k < len(answers.data.classes) else str(k)
-        means = {name: float(values[rows].mean()) for name, values in per_name.items()}
-        value = means.pop("model")
-        found_scores[f"equivariance/{word}"] = Score(value, means, rule, "lower", int(rows.sum()))
-    return found_scores
+    return {
+        f"equivariance/{factor_name(answers, k)}": Score(
+            value,
+            {name: found[k] for name, found in means.items() if name != "model"},
+            rule,
+            "lower",
+            int((factor == k).sum()),
+        )
+        for k, value in means["model"].items()
+    }
 
 
-@metric(
+def factor_name(answers: Answers, k: int) -> str:
+    """What the data call factor k; its number where they do not say."""
+    return answers.data.classes[k] if k < len(answers.data.classes) else str(k)
+
+
+@flow_metric(
     "spikes",
     needs=(Activates,),
     fields=("spikes", "speeds"),
@@ -58,8 +99,6 @@ def spikes(answers: Answers) -> dict[str, Score]:
     both = answers.per_datum(lambda *batch: torch.stack(answers.story.activity(*batch), 1))
     found, speeds = both.unbind(1)
     truth, true_speeds = answers["spikes"], answers["speeds"]
-    if found.shape[-1] < truth.shape[-1]:
-        return {}
     matching = scores.match_flows(found, truth)
     rule = "flows matched with factors one to one by correlation of their switches on the same split (Hungarian)"
     scored = {
@@ -74,8 +113,9 @@ def spikes(answers: Answers) -> dict[str, Score]:
     }
     alone = "correlation of the factor's switches with those of the flow matched with it"
     for k, flow in enumerate(matching.flow_of):
-        word = answers.data.classes[k] if k < len(answers.data.classes) else str(k)
-        scored[f"match/{word}"] = Score(float(matching.correlation[k, flow]), {"perfect": 1.0}, alone)
+        scored[f"match/{factor_name(answers, k)}"] = Score(
+            float(matching.correlation[k, flow]), {"perfect": 1.0}, alone
+        )
     if float(true_speeds[truth > 0].std()) > 0:
         correlation = scores.speed_correlation(speeds, true_speeds, found, truth)
         scored["speed_correlation"] = Score(correlation, {"perfect": 1.0}, rule)
@@ -104,7 +144,7 @@ def driven_errors(answers: Answers, first: int, last: int, rows: torch.Tensor) -
     return {name: total / int(rows.sum()) for name, total in totals.items()}
 
 
-@metric(
+@flow_metric(
     "composition",
     needs=(Drives,),
     fields=("frames", "spikes", "speeds"),
@@ -121,7 +161,7 @@ def composition(answers: Answers) -> dict[str, Score]:
     return {"composition_error": Score(errors.pop("model"), errors, rule, "lower", int(rows.sum()))}
 
 
-@metric(
+@flow_metric(
     "extrapolation",
     needs=(Drives,),
     fields=("frames", "spikes", "speeds"),
@@ -162,22 +202,25 @@ def frame_bound(answers: Answers) -> dict[str, Score]:
     }
 
 
-@metric("round-trips", needs=(Transports,), fields=("frames",), summary="there and back, one way or the other round")
+@metric(
+    "round-trips",
+    needs=(EncodesFrames, MovesCodes),
+    fields=("frames",),
+    summary="there and back, one way or the other round, and whether steps can be undone",
+)
 def round_trips(answers: Answers) -> dict[str, Score]:
-    """Cycle error (a flow forth and back) and commutator error (two flows in either order) of first codes.
+    """Cycle error (a flow forth and back) and commutator error (two flows in either order) of first codes, relative to
+    the length of the codes; and how near to not invertible a step comes anywhere along each flow.
 
-    A step back is z - v(z). Both are relative to the length of the codes; steps at the first time of the clock.
+    A step back is z - v(z). Errors are of single steps at the first time of the clock.
     """
     story = answers.story
+    z = answers.per_datum(lambda *batch: story.codes(batch[0][:, 0])).to(answers.device)
+    flows = story.flows
     with torch.no_grad():
-        z = answers.features.to(answers.device)
-        now = story.transport.clock()
-        now = None if now is None else now[1]
-        flows = story.flows
 
         def step(code: torch.Tensor, flow: int, sign: float = 1.0) -> torch.Tensor:
-            columns = story.transport(code.unsqueeze(-2), now)
-            return code + sign * columns.unflatten(-2, (-1, flows)).sum(-3)[..., flow, :]
+            return code + sign * story.velocities(code)[..., flow, :]
 
         back = torch.stack([step(step(z, k), k, -1.0) for k in range(flows)])
         cycle = scores.relative_change(back.cpu(), z.expand_as(back).cpu())
@@ -189,13 +232,35 @@ def round_trips(answers: Answers) -> dict[str, Score]:
             found["commutator_error"] = Score(
                 scores.relative_change(one, other), {"perfect": 0.0}, "relative; all pairs of flows", "lower"
             )
-        dense = story.transport.jacobian(z.unsqueeze(-2), now).dense()
-        eye = torch.eye(z.shape[-1], device=z.device)
-        smallest = torch.linalg.svdvals(eye + dense).amin(-1)
-        found["smallest_singular_value"] = Score(
-            float(smallest.min()), rule="of I + J over first codes and flows; a step is invertible nearby when not 0"
-        )
-        if story.transport.rotations is not None:
-            divergence = story.transport.rotations.jacobian(z.unsqueeze(-2)).trace().abs().max()
+        rotations = getattr(getattr(story, "transport", None), "rotations", None)
+        if rotations is not None:
+            divergence = rotations.jacobian(z.unsqueeze(-2)).trace().abs().max()
             found["largest_divergence"] = Score(float(divergence), {"perfect": 0.0}, "of rotational fields", "lower")
+    steps = answers.data.shape("frames")[0] - 1
+    some = z[:PATHS]
+    found["smallest_singular_value"] = Score(
+        float(singular_values(story, some, steps).min()),
+        {"no motion": 1.0},
+        f"of I + J, over {steps} steps along the paths of {len(some)} first codes under each of {flows} flows, at "
+        "speed 1; a step is invertible nearby when not 0",
+        n=len(some),
+    )
     return found
+
+
+def singular_values(story: Any, z: torch.Tensor, steps: int) -> torch.Tensor:
+    """The smallest singular value of every step's derivative by the code it starts from, ``[K, N, steps]``: each flow
+    alone carries the codes ``z [N, d]`` from step to step."""
+    eye, own = torch.eye(z.shape[-1], device=z.device), torch.arange(story.flows, device=z.device)
+    path, found = z.expand(story.flows, *z.shape), []
+    for t in range(1, steps + 1):
+
+        def carried(code: torch.Tensor, flow: torch.Tensor, t: int = t) -> torch.Tensor:
+            return story.velocities(code, t).index_select(-2, flow.reshape(1)).squeeze(-2)
+
+        of_codes = torch.vmap(torch.func.jacfwd(carried), in_dims=(0, None))
+        slopes = torch.stack([of_codes(codes, k) for codes, k in zip(path, own, strict=True)]).detach()
+        found.append(torch.linalg.svdvals(eye + slopes)[..., -1])
+        with torch.no_grad():
+            path = torch.stack([codes + carried(codes, k) for codes, k in zip(path, own, strict=True)])
+    return torch.stack(found, -1)

@@ -7,7 +7,6 @@ to one by the Hungarian method on the correlations of their spikes, and every sc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -34,12 +33,12 @@ def sequence_errors(predicted: Array, true: Array, steps: int | None = None) -> 
     return np.abs(one[:, 1 : last + 1] - other[:, 1 : last + 1]).reshape(len(one), -1).sum(1, dtype=np.float64)
 
 
-def equivariance_error(predicted: Array, true: Array, factor: Array, steps: int | None = None) -> dict[int, float]:
-    """The mean of :func:`sequence_errors` over the sequences of each transformation: ``{factor: error}``."""
-    errors, factors = sequence_errors(predicted, true, steps), as_labels(factor, "factors")
-    if len(factors) != len(errors):
-        raise MetricError(f"{len(factors)} factors for {len(errors)} sequences; give one per sequence.")
-    return {int(k): float(errors[factors == k].mean()) for k in np.unique(factors)}
+def means_by_factor(errors: Array, factor: Array) -> dict[int, float]:
+    """The mean error over the sequences of each transformation that occurs: ``{factor: error}``."""
+    values, factors = as_numpy(errors), as_labels(factor, "factors")
+    if len(factors) != len(values):
+        raise MetricError(f"{len(factors)} factors for {len(values)} sequences; give one per sequence.")
+    return {int(k): float(values[factors == k].mean()) for k in np.unique(factors)}
 
 
 def trivial_predictions(true: Array) -> dict[str, np.ndarray]:
@@ -122,11 +121,6 @@ def relative_change(after: Array, before: Array) -> float:
     """Root mean square of ``after - before`` over that of ``before``: cycle and commutator errors of codes."""
     one, other = as_numpy(after).astype(np.float64), as_numpy(before).astype(np.float64)
     return float(np.linalg.norm(one - other) / max(float(np.linalg.norm(other)), 1e-12))
-
-
-def named(errors: Mapping[int, float], names: tuple[str, ...]) -> dict[str, float]:
-    """Errors by the name of the factor where there is one."""
-    return {names[k] if k < len(names) else str(k): value for k, value in errors.items()}
 
 
 def _sequences(values: Array, name: str) -> np.ndarray:

@@ -25,6 +25,8 @@ METRICS.add(
     "equivariance", "evaluation.flow_metrics:equivariance", "error of sequences foretold from their first frame"
 )
 METRICS.add("spikes", "evaluation.flow_metrics:spikes", "which flows act when, and how fast, against the truth")
+METRICS.add("composition", "evaluation.flow_metrics:composition", "error where several transformations act at once")
+METRICS.add("extrapolation", "evaluation.flow_metrics:extrapolation", "error of frames later than any in training")
 METRICS.add("frame-bound", "evaluation.flow_metrics:frame_bound", "bound per frame, bits per dimension")
 METRICS.add("round-trips", "evaluation.flow_metrics:round_trips", "cycle and commutator errors, invertibility")
 METRICS.add("imputation", "evaluation.metrics:imputation", "error and coverage of imputed values")

@@ -36,7 +36,10 @@ POSITIONAL: dict[str, tuple[str, dict[str, Any]]] = {
         {"nargs": "+", "type": str, "help": "run folders, folders of runs, or results/NAME.json files"},
     ),
     "cite": ("names", {"nargs": "+", "type": str, "help": "stories, estimators and metrics, or one run folder"}),
-    "list": ("kind", {"nargs": "?", "default": "all", "choices": commands.KINDS, "help": "one kind only"}),
+    "list": (
+        "kind",
+        {"nargs": "?", "default": "all", "help": f"{', '.join(commands.KINDS)}; or a name, to see its options"},
+    ),
 }
 
 #: exit status of an error that the user can mend (argparse's own for wrong usage)

@@ -187,6 +187,23 @@ class Drives(Protocol):
 
 
 @runtime_checkable
+class EncodesFrames(Protocol):
+    """A code for every frame: ``codes(frames [..., *frame]) -> [..., d]``, posterior means."""
+
+    def codes(self, frames: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class MovesCodes(Protocol):
+    """Codes carried along by K learned fields: ``velocities(z [..., d], step) -> [..., K, d]``, how far each flow alone
+    carries z in step 1, 2, ...; differentiable by z."""
+
+    flows: int
+
+    def velocities(self, z: Tensor, step: int = 1) -> Tensor: ...
+
+
+@runtime_checkable
 class Activates(Protocol):
     """Which flows act when, and how fast: ``activity(frames) -> (probabilities, speeds)``, both ``[B, T, K]``."""
 

@@ -92,13 +92,13 @@ def nvc_published_mnist(setting: Setting) -> Outcome:
 
 #: the ablation's small problem: enough to see anchors die or run away
 FEW = 6000
-SHORT: dict[str, Any] = {"steps": 500, "batch_size": 200, "learning_rate": 1e-3, "validate_every": 0}
+SHORT: dict[str, Any] = {"steps": 600, "batch_size": 200, "learning_rate": 2e-3, "validate_every": 0}
 REPULSIONS = ("log-gas", "hinge", "dpp", "soft-core", "none", "published")
 COUNTS = (5, 10, 20, 40)
 
 
 def nebula_repulsion(setting: Setting) -> Outcome:
-    """Anchors used and NMI by prior and K, anchors placed at random and never moved: repulsion has to do it alone.
+    """Anchors used and NMI by prior and K, anchors placed in the codes and never moved: the prior has to keep them.
 
     ``distance/PRIOR-K`` is the median distance of two anchors at the end, or where the run was stopped.
     """
@@ -117,17 +117,14 @@ def nebula_repulsion(setting: Setting) -> Outcome:
                     repulsion_strength=1.0 if repulsion == "published" else 0.1,
                     covariance="spherical",
                     weights="uniform",
-                    start="random",
-                    warm_up=0.0,
-                    ramp=0.0,
                     moves=False,
                     hidden=[200, 200],
                 )
                 name = f"{repulsion}-{clusters}"
                 stopped = _stopped(story, splits, seed, setting)
-                found = _answers(story, splits.test)
-                row[f"anchors_used/{name}"] = found["anchors_used"]
-                row[f"nmi/{name}"] = found["nmi"]
+                answers = Answers(story, splits.test)
+                row[f"anchors_used/{name}"] = anchors_used(story, splits.test)
+                row[f"nmi/{name}"] = nmi(answers["label"].numpy(), answers.responsibilities.argmax(1).numpy())
                 row[f"distance/{name}"] = float(torch.pdist(story.anchors.detach()).median())
                 row[f"stopped/{name}"] = float(stopped)
         return row
@@ -177,9 +174,11 @@ def _table(setting: Setting, data: str, options: Mapping[str, Any], training: Ma
     def one(seed: int) -> dict[str, Any]:
         story, splits = _fit(setting, data, seed, options, training)
         measured = evaluate(story, splits.test, metrics=["clustering", "bound"])
-        row = {key: measured["metrics"][key] for key in ("accuracy", "nmi", "elbo")}
+        # An auto-encoder pays nothing for its codes, and hard assignment is no density: neither has a bound.
+        bound = ["elbo"] if story.variational and not story.hard else []
+        row = {key: measured["metrics"][key] for key in ("accuracy", "nmi", *bound)}
         row["accuracy_train"] = _accuracy(story, splits.train.take(slice(0, TRAIN_DATA)))
-        row["anchors_used"] = _answers(story, splits.test)["anchors_used"]
+        row["anchors_used"] = anchors_used(story, splits.test)
         if story.guesses is not None:
             row["accuracy_start"] = hungarian_accuracy(splits.train["label"].numpy(), story.guesses.cpu().numpy())
         baselines = {f"accuracy: {name}": value for name, value in measured["baselines"]["accuracy"].items()}
@@ -187,9 +186,11 @@ def _table(setting: Setting, data: str, options: Mapping[str, Any], training: Ma
 
     found, seconds = setting.each_seed(one)
     rows, baselines, test = [each["row"] for each in found], found[-1]["baselines"], found[-1]["test"]
-    best = max(rows, key=lambda row: row["elbo"])
-    beside = {**baselines, "accuracy: best by the bound": best["accuracy"], **PUBLISHED.get(data, {})}
-    places = {"accuracy_train": ("train", TRAIN_DATA), "elbo": ("test", 1000)}
+    beside = {**baselines, **PUBLISHED.get(data, {})}
+    places = {"accuracy_train": ("train", TRAIN_DATA)}
+    if "elbo" in rows[0]:
+        beside["accuracy: best by the bound"] = max(rows, key=lambda row: row["elbo"])["accuracy"]
+        places["elbo"] = ("test", 1000)
     if "accuracy_start" in rows[0]:
         places["accuracy_start"] = ("train", found[-1]["train"])
     words = f"{training['steps']} steps of {training['batch_size']}."
@@ -213,12 +214,11 @@ def _fit(
     return run.story, run.data()
 
 
-def _answers(story: Any, data: Data) -> Row:
-    answers = Answers(story, data)
-    chosen = answers.responsibilities.argmax(1)
+def anchors_used(story: Any, data: Data) -> float:
+    """How many anchors more than a tenth of their fair share of the data choose."""
+    chosen = Answers(story, data).responsibilities.argmax(1)
     share = torch.bincount(chosen, minlength=story.clusters) / len(chosen)
-    used = float((share > USED / story.clusters).sum())
-    return {"anchors_used": used, "nmi": nmi(answers["label"].numpy(), chosen.numpy())}
+    return float((share > USED / story.clusters).sum())
 
 
 def _accuracy(story: Any, data: Data) -> float:

@@ -14,6 +14,7 @@ import torch
 
 from evaluation.answers import Answers
 from evaluation.clustering import hungarian_accuracy, nmi
+from evaluation.experiments.anchors import anchors_used
 from evaluation.measure import evaluate
 from evaluation.reproduce import Outcome, Setting, columns
 from evaluation.shape_metrics import lengths
@@ -23,8 +24,6 @@ from pyro_models.datasets.data import Data, Splits
 from pyro_models.datasets.topics import LEXICON, document, log_likelihoods, nats, sentences_of
 from pyro_models.nn.sequence import END, READERS, Spelling
 
-#: an anchor is used if more than this share of a fair one's data choose it
-USED = 0.1
 #: completions drawn of each shape
 DRAWS = 8
 #: documents that the perfect reader of the topic corpus is tried on
@@ -232,9 +231,7 @@ def _table(
 def _row(story: Any, splits: Splits, measured: Mapping[str, Any]) -> Row:
     wanted = ("accuracy", "nmi", "iou", "chamfer", "perplexity", "nll", "kl", "elbo", "iwae_100")
     row = {key: measured["metrics"][key] for key in wanted if key in measured["metrics"]}
-    chosen = Answers(story, splits.test).responsibilities.argmax(1)
-    share = torch.bincount(chosen, minlength=story.clusters) / len(chosen)
-    row["anchors_used"] = float((share > USED / story.clusters).sum())
+    row["anchors_used"] = anchors_used(story, splits.test)
     train = Answers(story, splits.train)
     known = train.responsibilities.argmax(1).numpy()
     row["accuracy_train"] = hungarian_accuracy(train["label"].numpy(), known)

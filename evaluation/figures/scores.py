@@ -10,7 +10,7 @@ from evaluation.answers import Answers
 from evaluation.calibration import reliability_figure
 from evaluation.disentanglement import mig
 from evaluation.disentanglement.tables import varying
-from evaluation.factors import FACTOR_DATA, LEAST_DATA
+from evaluation.factors import LEAST_DATA, codes_and_factors
 from evaluation.figures import figure
 from evaluation.figures.canvas import blank
 from evaluation.metrics import class_probabilities_of
@@ -41,8 +41,7 @@ def reliability(answers: Answers, run: Any) -> Any:
     fields=("factors",),
 )
 def factor_map(answers: Answers, run: Any) -> Any:
-    codes = answers.features.flatten(1).double().numpy()[:FACTOR_DATA]
-    factors = answers["factors"].double().numpy()[:FACTOR_DATA]
+    codes, factors = codes_and_factors(answers)
     told = [column for column in range(factors.shape[1]) if len(np.unique(_known(factors[:, column]))) > 1]
     if len(codes) < LEAST_DATA or codes.shape[1] < 2 or not told or not varying(codes).any():
         return None

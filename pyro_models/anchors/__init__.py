@@ -1,1 +1,1 @@
-"""Latent codes that gather around anchors: the plain VAE, the mixture VAE and (to come) their nebula relatives."""
+"""Latent codes that gather around anchors: the plain VAE, the mixture VAE, and the nebula with its relatives."""

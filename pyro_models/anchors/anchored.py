@@ -39,6 +39,8 @@ class Anchored(Story):
     hard: bool
     #: False where the components are fitted but not trained
     variational: bool
+    #: what pseudo-inputs may be: pixels from 0 to 1, counts at least 0, anything
+    pseudo_range: tuple[float, float]
     decoder: nn.Module
     likelihood: Any
     #: q(z | x)
@@ -78,7 +80,7 @@ class Anchored(Story):
     def mixture(self, anchors: Tensor | None = None) -> AnchorMixture:
         """p(z), around the given anchors or the point estimate."""
         if self.anchor_kind == "pseudo-inputs":
-            components = self.encode(self.pseudo_inputs.clamp(0, 1)).base_dist
+            components = self.encode(self.pseudo_inputs.clamp(*self.pseudo_range)).base_dist
             return AnchorMixture(self.log_weights(components.loc, components.scale), components.loc, components.scale)
         anchors = self.anchors if anchors is None else anchors
         scales = self.log_scales.clamp_min(SMALLEST_LOG_SCALE).exp()

@@ -25,6 +25,7 @@ from pyro_models.anchors.words import word_groups
 from pyro_models.datasets.data import Data
 from pyro_models.errors import OptionError
 from pyro_models.nn import make_posterior
+from pyro_models.nn.sequence import READERS
 from pyro_models.story import Story
 
 #: weight of the KL terms while the codes spread out: enough to keep them near the origin
@@ -33,6 +34,8 @@ FIRST_KL_WEIGHT = 1e-3
 RATE_MEMORY = 0.1
 #: posteriors start narrow, or the first codes are noise: this is added to log standard deviations
 FIRST_LOG_SCALE = -1.5
+#: what learned pseudo-inputs may be, by network; images and grids of others are in [0, 1]
+PSEUDO_RANGES = {"bag": (0.0, torch.inf), "pointnet": (-torch.inf, torch.inf)}
 
 
 class Nebula(Anchored):
@@ -136,10 +139,17 @@ class Nebula(Anchored):
         super().__init__()
         check_kinds(clusters, anchors, covariance, weights, encoding, repulsion, hard, start, spread, concentration)
         check_recipe(warm_up, ramp, guess_until, view_weight, metric_weight, repulsion_strength, free_bits)
+        if start != "random" and not warm_up and clusters > 1 and variational and anchors != "pseudo-inputs":
+            raise OptionError(f"start='{start}' places anchors after a warm-up, but warm_up is 0; use start='random'.")
+        if metric_weight and not variational:
+            raise OptionError("metric_weight needs anchors that are trained, and variational=False only fits them.")
         self.shape = tuple(shape)
         self.clusters, self.latent, self.anchor_kind, self.encoding = clusters, latent, anchors, encoding
         self.covariance, self.weight_kind, self.hard, self.variational = covariance, weights, hard, variational
         self.concentration, self.repulsion, self.repulsion_strength = concentration, repulsion, repulsion_strength
+        if anchors == "pseudo-inputs" and network in READERS:
+            raise OptionError("anchors='pseudo-inputs' learns data by their slopes, and words have none; use 'map'.")
+        self.pseudo_range = PSEUDO_RANGES.get(network, (0.0, 1.0) if len(self.shape) > 2 else (-torch.inf, torch.inf))
         self.spacing = spacing if spacing is not None else 2 * spread * (2 * latent) ** 0.5
         if not self.spacing > 0:
             raise OptionError(f"spacing is {spacing}; the distance wanted between anchors must be positive.")
@@ -228,7 +238,8 @@ class Nebula(Anchored):
         with pyro.plate("data", len(x), dim=-1), poutine.scale(scale=self.kl_weight):
             z = pyro.sample("z", q if self.variational else dist.Delta(q.mean, event_dim=1))
             if self.encoding == "enumerate-guide":
-                pyro.sample("c", dist.Categorical(logits=self.mixture(anchors).joint(z)))
+                with _switched(self.variational):
+                    pyro.sample("c", dist.Categorical(logits=self.mixture(anchors).joint(z)))
         if self.training and self.free_bits and self.variational:
             with torch.no_grad():
                 price = (q.log_prob(z) - self.mixture(anchors).log_prob(z)).mean()

@@ -23,7 +23,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import torch
 from torch import nn
 
 from pyro_models.errors import OptionError, unknown_name
@@ -102,15 +101,20 @@ DEFAULTS: dict[str, str] = {
 
 
 def kind_of(data: Any) -> str:
-    """What the field ``x`` of a dataset holds: ``vector [D]``, ``tokens [T]`` (integers), ``counts [V]`` (whole numbers
-    above 1 among them), ``points [P, 3]``, ``image [C, H, W]`` or ``voxels [1, G, G, G]``."""
+    """What the field ``x`` of a dataset holds: ``vector [D]``, ``tokens [T]`` (integers), ``counts [V]`` (of a set with
+    a vocabulary, or whole numbers with some above 1), ``points [P, 3]``, ``image [C, H, W]``, ``voxels [1, G, G, G]``.
+    """
     shape, some = data.shape("x"), data.take(slice(0, min(len(data), 64)))["x"]
     if len(shape) == 1:
         if not some.is_floating_point():
             return "tokens"
-        whole = bool((some == some.round()).all()) and bool((some >= 0).all()) and bool((some > 1).any())
-        return "counts" if whole else "vector"
+        whole = bool((some == some.round()).all()) and bool((some >= 0).all())
+        return "counts" if whole and (hasattr(data, "words") or bool((some > 1).any())) else "vector"
     if len(shape) == 2:
+        if shape[1] != 3:
+            raise OptionError(
+                f"data of shape {shape} are no clouds [points, 3]; grey images need a channel, as in x[:, None]."
+            )
         return "points"
     if len(shape) == 3:
         return "image"
@@ -160,9 +164,3 @@ def _image_pair(network: str, plan: Plan) -> Pair:
     if plan.target_shape != plan.shape:
         told = auto_encoder(network, plan.target_shape, plan.hidden, plan.channels, plan.features, plan.latent)
     return Pair(read[0], told[1], make_likelihood(name, len(plan.target_shape), plan.scale))
-
-
-def reads(pair: Pair, shape: Shape) -> torch.Size:
-    """The shape of what the encoder makes of one datum of zeros: a quick check of a new network."""
-    with torch.no_grad():
-        return pair.encoder(torch.zeros(1, *shape)).shape

@@ -40,7 +40,7 @@ JITTER = 1e-4
 #: steps and relative size of a step of the sampler, which is for dreams from the prior, not for inference
 SAMPLER_STEPS, SAMPLER_STEP = 200, 0.05
 #: distance of anchors, in units of the spacing wanted, at which the published energy counts as run away
-RUN_AWAY = 100.0
+RUN_AWAY = 3.0
 
 
 class AnchorPrior(dist.TorchDistribution):

@@ -55,7 +55,7 @@ def paint(labels: Tensor) -> Tensor:
 
 def flow_driving(count: int = 2000, steps: int = 6, side: int = 32, seed: int = 0) -> Data:
     """``frames [N, steps + 1, 3, side, side]`` bytes, ``labels [N, steps + 1, side, side]`` bytes, ``spikes`` and
-    ``speeds [N, steps, 4]``, ``states [N, steps + 1, 3]``."""
+    ``speeds [N, steps, 4]``, ``states`` or ``factors [N, steps + 1, 3]``: log distance, bend, drift."""
     if count < 1 or steps < 1:
         raise OptionError(f"count={count}, steps={steps}: both are at least 1.")
     generator = torch.Generator().manual_seed(seed)
@@ -74,7 +74,8 @@ def flow_driving(count: int = 2000, steps: int = 6, side: int = 32, seed: int = 
     change = torch.stack([CLOSER * (away - closer), TURN * turn, DRIFT * drift], -1)
     states = torch.cat([start[:, None], start[:, None] + change.cumsum(1)], 1)
     labels = torch.cat([draw_street(part, side) for part in states.split(256)])
-    fields = {"frames": paint(labels), "labels": labels.byte(), "spikes": spikes, "speeds": speeds, "states": states}
+    fields = {"frames": paint(labels), "labels": labels.byte(), "spikes": spikes, "speeds": speeds}
+    fields |= {"states": states, "factors": states}  # one tensor: metrics look for factors
     return Data(fields, "flow-driving", FLOWS, "label maps of a street; four motions with known spikes and speeds")
 
 

@@ -102,7 +102,8 @@ def draw_mice(keypoints: Float[Tensor, "*batch 2 2 7"], side: int) -> Float[Tens
 
 def flow_mice(count: int = 2000, steps: int = 6, side: int = 32, seed: int = 0) -> Data:
     """``frames [N, steps + 1, 1, side, side]`` bytes, ``keypoints [N, steps + 1, 2, 2, 7]``, ``spikes`` and ``speeds
-    [N, steps, 4]`` of the resident's behaviours."""
+    [N, steps, 4]`` of the resident's behaviours, ``factors [N, steps + 1, 6]``: x, y and heading of the resident and of
+    the intruder."""
     if count < 1 or steps < 1:
         raise OptionError(f"count={count}, steps={steps}: both are at least 1.")
     told = behave(count, steps, torch.Generator().manual_seed(seed))
@@ -114,6 +115,7 @@ def flow_mice(count: int = 2000, steps: int = 6, side: int = 32, seed: int = 0) 
         "keypoints": keypoints,
         "spikes": spikes,
         "speeds": spikes * told["speed"].unsqueeze(-1),
+        "factors": torch.cat([told["pose"][..., :2], told["pose"][..., 2:] % (2 * math.pi)], -1).flatten(2),
     }
     return Data(fields, "flow-mice", BEHAVIOURS, "two mice from above; the resident switches between four behaviours")
 

@@ -6,7 +6,8 @@
 Frame 0 is the upright digit in red. Factor 0 scale (times 1.1 a step), 1 rotation (10 degrees; 20 in sparse mode), 2
 hue (20 degrees). Only the digits are kept in memory; a batch is rendered when it is made. Batches for training draw
 fresh causes, a function of the seed and the step alone; evaluation (``chunks``, ``take``) sees the causes that each
-sequence was given once.
+sequence was given once. The pose of every frame is the field ``factors``, worked out from the speeds when it is asked
+for.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ from pyro_models.flows.spikes import SpikeChain
 
 FACTORS = ("scale", "rotation", "hue")
 MODES = ("single", "sparse")
+#: fields that are made when they are asked for
+MADE = ("frames", "factors")
 #: growth, degrees and degrees of hue in one step
 GROWTH, TURN, HUE = 0.1, {"single": 10.0, "sparse": 20.0}, 20.0
 #: side to which scikit-learn's 8 x 8 digits are enlarged before they move
@@ -44,7 +47,8 @@ WHOLE = 20_000
 
 @dataclass(frozen=True)
 class Movement:
-    """How the causes make poses. ``legacy``: all sequences of a batch share their causes, as in the published code."""
+    """How the causes make poses. ``legacy``: all sequences of a training batch share their causes, as in the published
+    code."""
 
     mode: str = "single"
     steps: int = 8
@@ -53,9 +57,10 @@ class Movement:
     hue: float = HUE
     legacy: bool = False
 
-    def draw(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Fresh causes: ``spikes`` and ``speeds [count, steps, 3]``, and ``k [count]`` in single mode."""
-        different = 1 if self.legacy else count
+    def draw(self, count: int, generator: torch.Generator, shared: bool = False) -> dict[str, Tensor]:
+        """Fresh causes: ``spikes`` and ``speeds [count, steps, 3]``, and ``k [count]`` in single mode; ``shared``: the
+        same for all."""
+        different = 1 if shared else count
         if self.mode == "single":
             k = torch.randint(len(FACTORS), (different,), generator=generator).expand(count)
             spikes = functional.one_hot(k, len(FACTORS)).float().unsqueeze(1).expand(-1, self.steps, -1)
@@ -75,6 +80,11 @@ class Movement:
             scale = torch.cat([start[..., 0], torch.log1p(self.growth * speeds[..., 0]).cumsum(1)], 1).exp()
         return scale, math.radians(self.turn) * moved[..., 1], self.hue / 360 * moved[..., 2]
 
+    def factors(self, speeds: Float[Tensor, "batch time 3"]) -> Float[Tensor, "batch time_1 3"]:
+        """The logarithm of the scale, the angle in radians and the hue in turns of every frame; none wraps around."""
+        scale, angle, hue = self.poses(speeds)
+        return torch.stack([scale.log(), angle, hue], -1)
+
     def render(self, images: Float[Tensor, "batch height width"], speeds: Float[Tensor, "batch time 3"]) -> Tensor:
         """``[batch, time + 1, 3, height, width]``."""
         scale, angle, hue = self.poses(speeds)
@@ -88,19 +98,23 @@ class SequenceData(Data):
     movement: Movement = Movement()
 
     def __contains__(self, name: str) -> bool:
-        return name == "frames" or (name in self.fields and name != "image")
+        return name in MADE or (name in self.fields and name != "image")
 
     def names(self) -> tuple[str, ...]:
-        return ("frames", *(name for name in self.fields if name != "image"))
+        return (*MADE, *(name for name in self.fields if name != "image"))
 
     def shape(self, name: str = "frames") -> tuple[int, ...]:
         self._require(name)
         if name == "frames":
             return (self.movement.steps + 1, 3, *self.fields["image"].shape[1:])
+        if name == "factors":
+            return (self.movement.steps + 1, len(FACTORS))
         return tuple(self.fields[name].shape[1:])
 
     def __getitem__(self, name: str) -> Tensor:
         self._require(name)
+        if name == "factors":
+            return self.movement.factors(self.fields["speeds"])
         if name != "frames":
             return self.fields[name]
         if len(self) > WHOLE:
@@ -115,7 +129,7 @@ class SequenceData(Data):
         check_batch_size(size, len(self), self.name)
         for step, order in enumerate(batch_order(len(self), size, seed, first_step, self.device), first_step):
             generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
-            causes = self.movement.draw(size, generator)
+            causes = self.movement.draw(size, generator, shared=self.movement.legacy)
             found = {name: values[order] for name, values in self.fields.items()}
             found.update({name: values.to(self.device) for name, values in causes.items()})
             if "label" in found and "k" in found:
@@ -124,7 +138,8 @@ class SequenceData(Data):
 
     def _rendered(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
         image = found.pop("image").float() / 255
-        return {"frames": self.movement.render(image, found["speeds"]), **found}
+        made = {"frames": self.movement.render(image, found["speeds"])}
+        return {**made, "factors": self.movement.factors(found["speeds"]), **found}
 
 
 def sequences(source: Data, movement: Movement, seed: int, name: str) -> SequenceData:
@@ -134,10 +149,9 @@ def sequences(source: Data, movement: Movement, seed: int, name: str) -> Sequenc
     fields = {"image": source.fields["x"][:, 0].contiguous(), **causes}
     if "label" in source.fields:
         fields["digit"] = source.fields["label"]
-    classes: tuple[str, ...] = ()
     if "k" in causes:
-        fields["label"], classes = causes["k"], FACTORS
-    return SequenceData(fields, name, classes, "digits that grow, turn and change colour", movement)
+        fields["label"] = causes["k"]
+    return SequenceData(fields, name, FACTORS, "digits that grow, turn and change colour", movement)
 
 
 def make_movement(
@@ -165,7 +179,8 @@ def flow_mnist(
     turn: float | None = None,
     legacy: bool = False,
 ) -> Parts:
-    """MNIST digits in motion: ``frames [N, steps + 1, 3, 28, 28]``, ``k``, ``spikes``, ``speeds``, ``digit``.
+    """MNIST digits in motion: ``frames [N, steps + 1, 3, 28, 28]``, ``k``, ``spikes``, ``speeds``, ``factors``,
+    ``digit``.
 
     Args:
         root, download: where MNIST lies.
@@ -173,7 +188,7 @@ def flow_mnist(
         mode: ``single`` or ``sparse``.
         steps: of each sequence.
         turn: degrees of rotation a step, 10 in single mode and 20 in sparse mode when not given.
-        legacy: all sequences of a batch share their causes.
+        legacy: all sequences of a training batch share their causes; those of evaluation never do.
     """
     movement = make_movement(mode, steps, turn, legacy=legacy)
     parts = mnist(root, download)

@@ -51,7 +51,7 @@ def trajectories(count: int = 160, steps: int = 8, noise: float = 0.01, seed: in
         z = z + (speeds[:, t, :, None] * true_fields(z)).sum(1) + noise * torch.randn(count, 2, generator=generator)
         path.append(z)
     fields = {"frames": torch.stack(path, 1), "spikes": spikes, "speeds": speeds}
-    return Data(fields, "flow-toy-2d", description="points in the plane under rotation, zoom and shift")
+    return Data(fields, "flow-toy-2d", NAMES, "points in the plane under rotation, zoom and shift")
 
 
 def laplace_speeds(shape: torch.Size | tuple[int, ...], generator: torch.Generator | None) -> Tensor:

@@ -13,7 +13,7 @@ from pyro import poutine
 from torch import Tensor
 
 from pyro_models.datasets.data import Data
-from pyro_models.errors import unknown_name
+from pyro_models.errors import OptionError, unknown_name
 from pyro_models.flows.frames import FFRL, FrameStory, pick
 
 SLOW = (
@@ -77,6 +77,8 @@ class FrameCodes(FrameStory):
         super().__init__(shape, flows, latent, hidden, channels, network, likelihood, scale, decoded, kl)
         if prior not in ("independent", "slow"):
             raise unknown_name("prior", prior, ("independent", "slow"))
+        if not rate > 0:
+            raise OptionError(f"rate is {rate}; the rate of a Laplace distribution is positive.")
         self.slow, self.rate = prior == "slow", rate
         self.register_buffer("directions", torch.zeros(flows, latent))
 
@@ -115,7 +117,7 @@ class FrameCodes(FrameStory):
             return
         total, count = torch.zeros_like(self.directions), torch.zeros_like(self.directions[:, :1])
         for batch in data.take(slice(0, self.READ)).chunks(256):
-            codes = self.posterior(self.encoder(batch["frames"])).mean
+            codes = self.codes(batch["frames"])
             total.index_add_(0, batch["k"], (codes[:, -1] - codes[:, 0]) / self.steps)
             count.index_add_(0, batch["k"], torch.ones_like(total[batch["k"], :1]))
         self.directions.copy_(total / count.clamp(min=1))
@@ -123,7 +125,7 @@ class FrameCodes(FrameStory):
     @torch.no_grad()
     def drive(self, frame: Tensor, controls: Float[Tensor, "batch time flow"]) -> Float[Tensor, "batch time_1 *frame"]:
         """The frame carried along the directions, each as far as its control says."""
-        first = self.features(frame.unsqueeze(1)).unsqueeze(1)
+        first = self.codes(frame).unsqueeze(1)
         moved = (controls @ self.directions).cumsum(1)
         return self.likelihood.mean(self.decoder(torch.cat([first, first + moved], 1)))
 
@@ -131,7 +133,7 @@ class FrameCodes(FrameStory):
     def traverse(self, frame: Tensor, steps: int) -> Float[Tensor, "batch flow time *frame"]:
         """The frame under every transformation's direction."""
         far = torch.arange(steps + 1.0, device=frame.device)
-        path = self.features(frame.unsqueeze(1))[:, None, None] + far[:, None] * self.directions[:, None]
+        path = self.codes(frame)[:, None, None] + far[:, None] * self.directions[:, None]
         return self.likelihood.mean(self.decoder(path))
 
     @torch.no_grad()

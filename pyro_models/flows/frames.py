@@ -127,9 +127,14 @@ class FrameStory(Story):
         return 1.0 if chosen is None else frames.shape[1] / chosen.shape[1]
 
     @torch.no_grad()
+    def codes(self, frames: Float[Tensor, "*batch *frame"]) -> Float[Tensor, "*batch latent"]:
+        """Posterior means of the codes of any frames, each read by itself."""
+        return self.posterior(self.encoder(frames)).mean
+
+    @torch.no_grad()
     def features(self, *batch: Tensor) -> Float[Tensor, "batch latent"]:
         """Posterior mean of the first frame's code."""
-        return self.posterior(self.encoder(batch[0][:, 0])).mean
+        return self.codes(batch[0][:, 0])
 
     @torch.no_grad()
     def generate(self, count: int) -> Tensor:
@@ -139,6 +144,13 @@ class FrameStory(Story):
     def dream_path(self, count: int) -> Float[Tensor, "count time latent"]:
         """Codes of fresh sequences."""
         raise NotImplementedError(f"{type(self).__name__} has no dream_path(...)")
+
+
+def check_not_negative(**numbers: float) -> None:
+    """Refuses weights, variances and numbers of units below zero (and NaN)."""
+    for name, number in numbers.items():
+        if not number >= 0:
+            raise OptionError(f"{name} is {number}; it is 0 or more.")
 
 
 def pick(values: Float[Tensor, "*batch time *event"], chosen: Tensor | None, event_dims: int) -> Tensor:

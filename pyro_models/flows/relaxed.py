@@ -68,7 +68,7 @@ class RelaxedControls(nn.Module):
         if self.training:
             relaxed = dist.RelaxedBernoulli(logits.new_tensor(self.temperature), logits=logits).rsample()
             pyro.sample("spikes", dist.Delta(relaxed, event_dim=2))
-            pyro.factor("spike_kl", self.prior().mean_field_kl(logits.sigmoid()), has_rsample=True)
+            pyro.factor("spike_kl", self.prior().mean_field_kl(logits), has_rsample=True)
         else:
             # A draw that brings its log-density along: a bound by any estimator, which is all it is for here.
             q = dist.Bernoulli(logits=logits).to_event(2)

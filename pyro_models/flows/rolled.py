@@ -79,7 +79,8 @@ class RolledCodes(FrameStory):
         source = torch.arange(places, device=z.device) - turns.unsqueeze(-1)
         below = source.floor()
         share = source - below
-        rings = rings.expand(*source.shape)
+        both = torch.broadcast_shapes(rings.shape, source.shape)  # z may come with particles, turns never do
+        rings, below, share = rings.expand(both), below.expand(both), share.expand(both)
         low, high = (rings.gather(-1, (below + more).long() % places) for more in (0, 1))
         return ((1 - share) * low + share * high).flatten(-2)
 
@@ -106,14 +107,14 @@ class RolledCodes(FrameStory):
     def drive(self, frame: Tensor, controls: Float[Tensor, "batch time flow"]) -> Float[Tensor, "batch time_1 *frame"]:
         """The frame with its rings turned, each as far as its control says."""
         turns = torch.cat([torch.zeros_like(controls[:, :1]), controls.cumsum(1)], 1)
-        return self.likelihood.mean(self.decoder(self.path_of(self.features(frame.unsqueeze(1)), turns)))
+        return self.likelihood.mean(self.decoder(self.path_of(self.codes(frame), turns)))
 
     @torch.no_grad()
     def traverse(self, frame: Tensor, steps: int) -> Float[Tensor, "batch flow time *frame"]:
         """The frame under every transformation."""
         far = torch.arange(steps + 1.0, device=frame.device)
         turns = far[None, :, None] * torch.eye(self.flows, device=frame.device).unsqueeze(1)
-        path = self.path_of(self.features(frame.unsqueeze(1)).unsqueeze(1), turns.expand(len(frame), -1, -1, -1))
+        path = self.path_of(self.codes(frame).unsqueeze(1), turns.expand(len(frame), -1, -1, -1))
         return self.likelihood.mean(self.decoder(path))
 
     @torch.no_grad()

@@ -14,7 +14,7 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from pyro_models.errors import OptionError
-from pyro_models.flows.frames import STA, FrameStory, pick
+from pyro_models.flows.frames import STA, FrameStory, check_not_negative, pick
 from pyro_models.flows.relaxed import RelaxedControls
 from pyro_models.flows.revisions import revise_fields
 from pyro_models.flows.spikes import SpikeChain
@@ -124,6 +124,7 @@ class SparseFlowStory(FrameStory):
                 f"settle={settle}, first_kl={first_kl}, bend={bend}, tau={tau}, first_noise={first_noise}: the first "
                 f"three are from 0 to 1, the others positive."
             )
+        check_not_negative(potential=potential, rotational=rotational or 0)
         self.tau, self.settle, self.bend, self.first_noise, self.first_kl = tau, settle, bend, first_noise, first_kl
         if restarts < 0 or not all(0 < share < 1 for share in revise_at) or (restarts and not revise_at):
             raise OptionError(
@@ -236,10 +237,12 @@ class SparseFlowStory(FrameStory):
             found = self.posterior(self.encoder(frames)).base_dist
             pyro.sample("z", dist.Normal(found.loc, found.scale).to_event(2))
 
-    @torch.no_grad()
-    def codes(self, frames: Tensor) -> Float[Tensor, "batch time latent"]:
-        """Posterior means of all frames' codes."""
-        return self.posterior(self.encoder(frames)).mean
+    def velocities(self, z: Float[Tensor, "*batch latent"], step: int = 1) -> Float[Tensor, "*batch flow latent"]:
+        """How far each flow (both its parts) carries z in any step, at speed 1."""
+        return self._both_parts(self.transport(z.unsqueeze(-2)))
+
+    def _both_parts(self, columns: Float[Tensor, "*batch switch latent"]) -> Float[Tensor, "*batch flow latent"]:
+        return columns.unflatten(-2, (-1, self.flows)).sum(-3)
 
     @torch.no_grad()
     def activity(self, frames: Tensor) -> tuple[Tensor, Tensor]:
@@ -265,7 +268,7 @@ class SparseFlowStory(FrameStory):
     @torch.no_grad()
     def drive(self, frame: Tensor, controls: Float[Tensor, "batch time flow"]) -> Float[Tensor, "batch time_1 *frame"]:
         """The frame carried along by several flows at once, each (both its parts) as far as its control says."""
-        return self._driven(self.features(frame.unsqueeze(1)), controls.tile(self.transport.columns // self.flows))
+        return self._driven(self.codes(frame), controls.tile(self.transport.columns // self.flows))
 
     def _carried(self, z: Float[Tensor, "*batch latent"], weights: Tensor) -> Float[Tensor, "*batch time_1 latent"]:
         path = [z]
@@ -286,10 +289,9 @@ class SparseFlowStory(FrameStory):
     @torch.no_grad()
     def traverse(self, frame: Tensor, steps: int) -> Float[Tensor, "batch flow time *frame"]:
         """The frame under every flow alone, at speed 1 (both parts under double control)."""
-        z = self.features(frame.unsqueeze(1)).unsqueeze(1).expand(-1, self.flows, -1)
+        z = self.codes(frame).unsqueeze(1).expand(-1, self.flows, -1)
         path = [z]
         for _ in range(steps):
-            columns = self.transport(z)
-            z = z + columns.unflatten(-2, (-1, self.flows)).sum(-3)
+            z = z + self._both_parts(self.transport(z))
             path.append(z)
         return self.likelihood.mean(self.decoder(torch.stack(path, -2)))

@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from pyro.distributions import constraints
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pyro_models.errors import OptionError
 
@@ -115,14 +116,6 @@ class SpikeChain(nn.Module):
         """State indices as zeros and ones."""
         return self.states[states]
 
-    def expected_activity(self, steps: int) -> Float[Tensor, " time"]:
-        """The prior probability that a switch is on at steps 1, ..., steps."""
-        now, found = self.initial, []
-        for _ in range(steps):
-            found.append(now @ self.states.mean(1))
-            now = now @ self.transition
-        return torch.stack(found)
-
 
 class SwitchPaths(TorchDistribution):
     """Paths ``[T, M]`` of M switches that go on and off each on its own (all off is allowed): zeros and ones."""
@@ -154,13 +147,17 @@ class SwitchPaths(TorchDistribution):
         chance = self.chances(value[..., :-1, :])
         return torch.where(value > 0.5, chance.log(), (1 - chance).log()).sum((-2, -1))
 
-    def mean_field_kl(self, probs: Float[Tensor, "*batch time switch"]) -> Float[Tensor, "*batch"]:
-        """KL to this from switches that are independent of each other and over time: sums over two values each."""
+    def mean_field_kl(self, logits: Float[Tensor, "*batch time switch"]) -> Float[Tensor, "*batch"]:
+        """KL to this from switches that are independent of each other and over time: sums over two values each.
+
+        From logits: a probability that has been rounded to 0 or 1 has no logarithm to follow a gradient along.
+        """
+        probs, log_on, log_off = logits.sigmoid(), functional.logsigmoid(logits), functional.logsigmoid(-logits)
         cost = probs.new_zeros(())
         before = self.chances(torch.zeros_like(probs[..., :-1, :])), self.chances(torch.ones_like(probs[..., :-1, :]))
         was_on = torch.cat([torch.zeros_like(probs[..., :1, :]), probs[..., :-1, :]], -2)
         for chance, weight in zip(before, (1 - was_on, was_on), strict=True):
-            ratio = torch.xlogy(probs, probs / chance) + torch.xlogy(1 - probs, (1 - probs) / (1 - chance))
+            ratio = probs * (log_on - chance.log()) + (1 - probs) * (log_off - (1 - chance).log())
             cost = cost + weight * ratio
         return cost.sum((-2, -1))
 

@@ -12,7 +12,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from pyro_models.datasets.data import Data
 from pyro_models.errors import OptionError
-from pyro_models.flows.frames import STA
+from pyro_models.flows.frames import STA, check_not_negative
 from pyro_models.flows.spikes import SpikeChain
 from pyro_models.flows.transition import SparseFlow, StepDensity
 from pyro_models.nn.potentials import LatentFields, check_sizes
@@ -71,6 +71,9 @@ class TrajectoryFlow(Story):
         check_sizes(flows=flows, restarts=restarts)
         if not 0 < settle < 1:
             raise OptionError(f"settle is {settle}; it is a share of training between 0 and 1.")
+        if not (first_noise > 0 and tau > 0):
+            raise OptionError(f"first_noise is {first_noise} and tau is {tau}; both are positive.")
+        check_not_negative(hidden=hidden)
         self.steps, self.latent = shape[0] - 1, shape[1]
         self.flows, self.hidden, self.tau, self.restarts = flows, hidden, tau, restarts
         self.first_noise, self.settle = first_noise, settle
@@ -128,6 +131,14 @@ class TrajectoryFlow(Story):
     def _let_in(self, name: str, weight: Tensor) -> Tensor:
         late = name.endswith(("outer", "direction"))
         return weight if self.extras_in or not late else weight * 0
+
+    def velocities(self, z: Float[Tensor, "*batch latent"], step: int = 1) -> Float[Tensor, "*batch flow latent"]:
+        """How far each flow carries z in any step, at speed 1; of the best restart."""
+        return self.columns(z)
+
+    def codes(self, frames: Tensor) -> Tensor:
+        """Points are their own codes."""
+        return frames
 
     def flow(self, every: bool = False) -> SparseFlow:
         """The distribution of trajectories; with ``every`` batched over restarts, ``[restarts, 1]``."""

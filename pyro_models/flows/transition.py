@@ -74,11 +74,6 @@ class StepDensity:
         eye = torch.eye(self.gram.shape[-1], device=self.gram.device, dtype=self.gram.dtype)
         return 1 + self.tau**2 * torch.linalg.solve(eye + self.tau**2 * self.gram, self.pull)
 
-    def speed_covariance(self) -> Float[Tensor, "*batch state flow flow"]:
-        """Cov[g | z, y]."""
-        eye = torch.eye(self.gram.shape[-1], device=self.gram.device, dtype=self.gram.dtype)
-        return self.tau**2 * torch.linalg.inv(eye + self.tau**2 * self.gram)
-
 
 def eliminate(matrix: Float[Tensor, "*batch k k"], vector: Float[Tensor, "*batch k"]) -> tuple[Tensor, Tensor]:
     """log det(I + matrix) and vector'(I + matrix)^-1 vector of small symmetric positive semi-definite matrices.

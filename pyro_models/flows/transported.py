@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pyro_models.errors import unknown_name
-from pyro_models.flows.frames import FrameStory
+from pyro_models.flows.frames import FrameStory, check_not_negative
 from pyro_models.nn.potentials import LatentFields, Potentials
 
 #: the training terms are means over so many sequences of a batch: they are smooth in the codes, and cost per sequence
@@ -45,6 +45,7 @@ class TransportedStory(FrameStory):
         super().__init__(shape, flows, latent, hidden, channels, network, likelihood, scale, decoded, kl)
         if equation not in EQUATIONS:
             raise unknown_name("equation", equation, EQUATIONS)
+        check_not_negative(potential=potential, pde=pde, flow_prior=flow_prior, diffusion=diffusion)
         self.pde, self.flow_prior, self.diffusion = pde, flow_prior, diffusion
         self.transport = LatentFields(flows, latent, potential, steps=self.steps)
         self.force = self.log_wave_speed = None
@@ -77,6 +78,12 @@ class TransportedStory(FrameStory):
             z = z + (own @ self.transport(z.unsqueeze(-2), clock[t])).squeeze(-2)
             path.append(z)
         return torch.stack(path, -2)
+
+    def velocities(self, z: Float[Tensor, "*batch latent"], step: int = 1) -> Float[Tensor, "*batch flow latent"]:
+        """How far each flow carries z in a step; beyond T the last field goes on."""
+        clock = self.transport.clock()
+        assert clock is not None
+        return self.transport(z.unsqueeze(-2), clock[min(step, self.steps)])
 
     def residual(self, before: Float[Tensor, "*batch time _ latent"]) -> tuple[Tensor, Tensor]:
         """Residuals of the potentials' equation at steps 1..T ``[..., T, K]``, squares of its initial condition
@@ -121,19 +128,16 @@ class TransportedStory(FrameStory):
     @torch.no_grad()
     def traverse(self, frame: Tensor, steps: int) -> Float[Tensor, "batch flow time *frame"]:
         """The frame under every flow, for pictures; beyond T the last field goes on."""
-        path = self.roll_out(self.posterior(self.encoder(frame)).mean, steps)
+        path = self.roll_out(self.codes(frame), steps)
         return self.likelihood.mean(self.decoder(path.movedim(-2, -3)))
 
     @torch.no_grad()
     def drive(self, frame: Tensor, controls: Float[Tensor, "batch time flow"]) -> Float[Tensor, "batch time_1 *frame"]:
         """The frame carried along by several flows at once, each as far as its control says; beyond T the last field
         goes on."""
-        clock = self.transport.clock()
-        assert clock is not None
-        path = [self.posterior(self.encoder(frame)).mean]
+        path = [self.codes(frame)]
         for t, control in enumerate(controls.unbind(1), 1):
-            columns = self.transport(path[-1].unsqueeze(-2), clock[min(t, self.steps)])
-            path.append(path[-1] + (control.unsqueeze(-1) * columns).sum(-2))
+            path.append(path[-1] + (control.unsqueeze(-1) * self.velocities(path[-1], t)).sum(-2))
         return self.likelihood.mean(self.decoder(torch.stack(path, 1)))
 
     def add_term(self, name: str, values: Float[Tensor, "*batch"], size: int) -> None:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from pyro import poutine
 from torch import Tensor
 
+from pyro_models.errors import OptionError
 from pyro_models.flows.frames import FFRL, pick
 from pyro_models.flows.transported import SHAPED, TransportedStory
 from pyro_models.nn import mlp
@@ -88,6 +89,11 @@ class WeakFlow(TransportedStory):
             equation,
         )
         if guide == "amortized":
+            if not hidden:
+                raise OptionError(
+                    "guide='amortized' reads all frames through a layer as wide as the last of hidden, and hidden is "
+                    "empty; give one width or more, as hidden=[256]."
+                )
             self.default_estimator = "exact"  # type: ignore[misc]  # k is a discrete site of this guide only
         inputs = int(torch.Size(shape).numel())
         self.index = mlp(inputs, (hidden[-1],), flows) if guide == "amortized" else None

@@ -13,6 +13,7 @@ from inference import estimators
 from pyro_models.anchors import factors
 from pyro_models.anchors.nebula import Nebula
 from pyro_models.anchors.presets import PRESETS
+from pyro_models.anchors.repulsion import published_energy
 from pyro_models.datasets.data import Data
 
 SHAPE = (1, 4, 4)
@@ -131,11 +132,13 @@ def test_one_anchor_is_a_vae():
     torch.testing.assert_close(story.mixture().log_prob(z), td.Normal(0.0, 1.0).log_prob(z).sum(1))
 
 
-def test_an_auto_encoder_pays_nothing_for_its_codes():
+@pytest.mark.parametrize("encoding", ["mixture", "enumerate-model", "enumerate-guide"])
+def test_an_auto_encoder_pays_nothing_for_its_codes(encoding):
     torch.manual_seed(0)
-    story = Nebula(SHAPE, **{**SMALL, **PRESETS["ae"]})
+    story = Nebula(SHAPE, **{**SMALL, **PRESETS["ae"], "encoding": encoding})
     x = images()
-    loss = Trace_ELBO().differentiable_loss(story.model, story.guide, x)
+    elbo = estimators.get(story.default_estimator)(max_plate_nesting=1)
+    loss = elbo.differentiable_loss(story.model, story.guide, x)
     by_hand = story.likelihood(story.decoder(story.encode(x).mean)).log_prob(x).sum()
     torch.testing.assert_close(loss, -by_hand)
     data = Data({"x": images(40)})
@@ -195,3 +198,33 @@ def test_agreement_has_a_slope_where_an_anchor_is_out_of_everyones_reach():
     logs = scores.log_softmax(-1)
     factors.agreement(logs, logs).backward()
     assert scores.grad.isfinite().all()
+
+
+def loss_of(**options: object) -> tuple[Nebula, torch.Tensor]:
+    torch.manual_seed(0)
+    story = unequal(Nebula(SHAPE, **{**SMALL, **options}))
+    story.data_size.fill_(70)
+    torch.manual_seed(3)
+    return story, Trace_ELBO().differentiable_loss(story.model, story.guide, images()).detach()
+
+
+@pytest.mark.parametrize("repulsion", ["log-gas", "hinge", "dpp", "soft-core", "none"])
+def test_priors_of_anchors_and_weights_are_in_the_loss_of_training(repulsion):
+    """A batch of 7 of 70 data: the anchors' score counts as a share of the data, that of the weights once."""
+    _, bare = loss_of(anchors="parameters", spacing=2.0)
+    story, loss = loss_of(repulsion=repulsion, repulsion_strength=0.1, concentration=3.0, spacing=2.0)
+    anchors = 0.1 * 7 * story.anchor_prior().log_prob(story.anchors)
+    weights = 7 / 70 * 2 * story.weight_logits.log_softmax(-1).sum()
+    torch.testing.assert_close(loss, bare - (anchors + weights).detach())
+    story.eval()
+    torch.manual_seed(3)
+    reported = Trace_ELBO().differentiable_loss(story.model, story.guide, images()).detach()
+    torch.testing.assert_close(reported, bare)
+
+
+def test_the_published_repulsion_is_in_the_loss_of_training():
+    _, bare = loss_of(anchors="parameters", spacing=2.0)
+    story, loss = loss_of(repulsion="published", repulsion_strength=0.3, spacing=2.0)
+    energy = published_energy(story.encode(images()).mean, story.anchors).detach()
+    assert abs(energy) > 1
+    torch.testing.assert_close(loss, bare + 0.3 * energy)

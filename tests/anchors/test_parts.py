@@ -24,6 +24,7 @@ from pyro_models.anchors.repulsion import (
     squared_distances,
 )
 from pyro_models.anchors.start import Components, em, from_codes, from_groups, log_joint
+from pyro_models.datasets.data import Data
 from pyro_models.errors import OptionError, TrainingError, UnknownName
 
 PROPER = [name for name in REPULSIONS if name != "published"]
@@ -87,7 +88,7 @@ def test_published_energy_changes_sign_and_runs_away():
     assert published_energy(z, 10 * far) < published_energy(z, far)
     with pytest.raises(TrainingError, match="unbounded below; use repulsion='log-gas'"):
         refuse_runaway(1000 * far, 2.0)
-    refuse_runaway(far, 2.0)
+    refuse_runaway(0.5 * far, 2.0)
 
 
 def test_unknown_repulsion_is_refused():
@@ -222,3 +223,31 @@ def test_a_move_frees_a_wasted_anchor_and_leaves_a_good_solution_alone():
     assert len({int(own[label == group].mode().values) for group in range(3)}) == 3
     story.take_components(from_groups(codes, label, 3))
     assert Moves(3).propose(story, codes) is None
+
+
+class Codes(torch.nn.Module):
+    """An encoder for data that are codes already."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x, torch.zeros_like(x)], -1)
+
+
+def test_training_moves_a_wasted_anchor_and_the_optimiser_forgets_the_old_one():
+    codes, label = blobs()
+    data = Data({"x": codes})
+    story = Nebula((2,), clusters=3, latent=2, hidden=(4,), likelihood="gaussian")
+    story.encoder = Codes()
+    two = torch.tensor([[0.3, 0.0], [-0.3, 0.0], [3.0, 3.0]])
+    story.take_components(Components(two, torch.tensor([[1.0, 1.0], [1.0, 1.0], [3.0, 3.0]]), torch.full((3,), 1 / 3)))
+    optimiser = torch.optim.Adam(story.component_parameters())
+    sum(p.sum() for p in story.component_parameters()).backward()
+    optimiser.step()
+    moves = story.moves
+    moves.revise(story, 0.5, 0.501, data, optimiser)  # no look is due
+    assert int(moves.kept) == 0
+    moves.revise(story, 0.499, 0.501, data, optimiser)
+    assert int(moves.kept) == 1
+    own = story.responsibilities(codes).argmax(1)
+    assert len({int(own[label == group].mode().values) for group in range(3)}) == 3
+    assert all(not optimiser.state[p]["exp_avg"].any() for p in story.component_parameters())
+    assert story.training

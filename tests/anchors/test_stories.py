@@ -7,7 +7,10 @@ import torch
 from pyro import poutine
 
 from pyro_models.anchors.nebula import Nebula
+from pyro_models.anchors.networks import kind_of
 from pyro_models.datasets.data import Data
+from pyro_models.datasets.solids import solids
+from pyro_models.datasets.text import TextData
 from pyro_models.errors import ModelsError, OptionError, UnknownName
 from tests.core.cases import StoryCase
 
@@ -77,6 +80,9 @@ def test_what_is_explained_may_differ_from_what_is_read():
         ({"weights": "tied"}, OptionError, "needs covariance='fixed' with a spread below 1"),
         ({"repulsion": "published", "anchors": "latent"}, OptionError, "energy of point anchors"),
         ({"warm_up": 0.7, "ramp": 0.7}, OptionError, "whose sum is at most 1"),
+        ({"warm_up": 0.0}, OptionError, "places anchors after a warm-up"),
+        ({"variational": False, "metric_weight": 1.0}, OptionError, "needs anchors that are trained"),
+        ({"anchors": "pseudo-inputs", "network": "gru", "shape": (5,)}, OptionError, "words have none"),
         ({"views": ("warp",)}, UnknownName, "warps"),
         ({"views": ("warps",), "shape": (5,)}, OptionError, "use 'neighbours'"),
         ({"metric_weight": -1.0}, OptionError, "metric_weight is -1.0"),
@@ -91,3 +97,28 @@ def test_bad_options_are_refused_with_words(options, error, words):
     with pytest.raises(error, match=words) as caught:
         Nebula(**{"shape": SHAPE, **SMALL, **options})
     assert isinstance(caught.value, ModelsError)
+
+
+def test_pseudo_inputs_stay_where_their_kind_of_data_may_be():
+    clouds = solids(24, points=8)
+    story = Nebula.build(clouds, **SMALL, anchors="pseudo-inputs")
+    story.initialise(clouds)
+    assert float(story.pseudo_inputs.min()) < -0.1
+    q = story.encode(story.pseudo_inputs).base_dist
+    torch.testing.assert_close(story.mixture().anchors, q.loc)  # nothing was cut off
+    images = Nebula(SHAPE, **SMALL, anchors="pseudo-inputs")
+    with torch.no_grad():
+        images.pseudo_inputs.fill_(1.5)
+    torch.testing.assert_close(
+        images.mixture().anchors, images.encode(torch.ones_like(images.pseudo_inputs)).base_dist.loc
+    )
+
+
+def test_kinds_of_data_are_told_apart():
+    x = torch.zeros(6, 5)
+    assert kind_of(Data({"x": x})) == "vector"
+    assert kind_of(Data({"x": x + 2})) == "counts"
+    assert kind_of(TextData({"x": x}, "few", words=("a", "b", "c", "d", "e"))) == "counts"
+    assert kind_of(Data({"x": torch.zeros(6, 9, 3)})) == "points"
+    with pytest.raises(OptionError, match=r"grey images need a channel, as in x\[:, None\]"):
+        kind_of(Data({"x": torch.zeros(6, 9, 9)}))

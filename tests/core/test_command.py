@@ -111,6 +111,22 @@ def test_list_names_everything(capsys):
     assert "datasets:" not in capsys.readouterr().out
 
 
+def test_list_explains_one_name(capsys):
+    assert main(["list", "nebula"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("story nebula: codes around anchors")
+    assert "view_weight: nats per datum." in out
+    assert "\n  view_weight = 20.0\n" in out
+    assert main(["list", "clustering"]) == 0
+    assert "Agreement of the most responsible cluster" in capsys.readouterr().out
+    assert main(["list", "flow-toy-2d"]) == 0
+    both = capsys.readouterr().out
+    assert "dataset flow-toy-2d" in both
+    assert "experiment flow-toy-2d" in both
+    assert main(["list", "nebla"]) == 2
+    assert "did you mean 'nebula'?" in capsys.readouterr().err
+
+
 def test_a_users_own_story_is_trained_evaluated_and_reported(tmp_path, monkeypatch):
     """Thirty lines in a file of their own, outside the package."""
     assert main(["train", "examples/own_story.py:FactorAnalysis", "--steps", "30", "--progress", "false",

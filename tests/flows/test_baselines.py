@@ -98,3 +98,11 @@ def test_pictures_and_predictions_agree(make):
 def test_wrong_options_are_refused(make, options, error, message):
     with pytest.raises(error, match=message):
         make(SHAPE, flows=2, hidden=(16,), **options)
+
+
+def test_several_draws_of_a_code_are_rolled_at_once():
+    story, z = RolledCodes(SHAPE, flows=2, latent=8, hidden=(16,)), torch.randn(3, 1, 5, 8)
+    turns = torch.rand(5, 4, 2) * 3
+    together = story.path_of(z, turns)
+    assert together.shape == (3, 1, 5, 4, 8)
+    torch.testing.assert_close(together[2, 0], story.path_of(z[2, 0], turns))

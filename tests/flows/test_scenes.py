@@ -43,6 +43,9 @@ def test_mice_are_seen():
     assert frames.max() > 0.85
     assert (data["spikes"].sum(-1) == 1).all()
     assert torch.equal(data["speeds"] > 0, data["spikes"] > 0)
+    factors = data["factors"]
+    assert factors.shape == (6, 7, 6)
+    torch.testing.assert_close(keypoints_of(factors.unflatten(-1, (2, 3))), data["keypoints"], atol=1e-5, rtol=1e-5)
 
 
 def test_the_calms21_layout_round_trips(tmp_path):

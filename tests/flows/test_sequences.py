@@ -10,8 +10,9 @@ import torch
 
 from pyro_models.datasets import load
 from pyro_models.datasets.sequences import Movement, flow_digits
-from pyro_models.datasets.warps import hue_to_rgb, warp
+from pyro_models.datasets.warps import hue_to_rgb, tint, warp
 from pyro_models.errors import OptionError, UnknownName
+from pyro_models.flows.supervised import SupervisedFlow
 
 
 def test_warps_against_an_independent_one():
@@ -98,6 +99,37 @@ def test_legacy_shares_causes_in_a_batch():
     speeds = next(data.batches(10, seed=0))["speeds"]
     assert (speeds == speeds[:1]).all()
     assert not (next(flow_digits(mode="sparse").batches(10, seed=0))["speeds"] == speeds[:1]).all()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_legacy_sets_show_every_transformation(seed):
+    """Sequences of a batch share one; those of the set, which evaluation and the number of flows rest on, do not."""
+    data = flow_digits(seed=seed, legacy=True)
+    assert data["k"].unique().tolist() == [0, 1, 2]
+    assert torch.equal(data["k"], flow_digits(seed=seed)["k"])
+    assert SupervisedFlow.derive(data)["flows"] == 3
+    batches = data.batches(10, seed=0)
+    shared = [next(batches)["k"] for _ in range(8)]
+    assert all((k == k[0]).all() for k in shared)
+    assert len({int(k[0]) for k in shared}) > 1
+    assert len(flow_digits(mode="sparse", seed=seed, legacy=True)["speeds"].unique(dim=0)) > 1000
+
+
+@pytest.mark.parametrize("mode", ["single", "sparse"])
+def test_factors_are_the_poses_of_the_frames(mode):
+    data = flow_digits(mode=mode).take(slice(0, 30))
+    assert "factors" in data
+    assert {"frames", "factors"} < set(data.names())
+    factors = data["factors"]
+    assert factors.shape == (30, 9, 3) == (30, *data.shape("factors"))
+    assert not factors[:, 0].any()
+    scale, angle, hue = data.movement.poses(data["speeds"])
+    torch.testing.assert_close(factors, torch.stack([scale.log(), angle, hue], -1))
+    again = tint(warp(data.fields["image"] / 255, factors[..., 0].exp(), factors[..., 1]), factors[..., 2])
+    torch.testing.assert_close(again, data["frames"])
+    fresh = next(data.batches(10, seed=0))
+    torch.testing.assert_close(fresh["factors"], data.movement.factors(fresh["speeds"]))  # of the fresh causes
+    assert data.classes == ("scale", "rotation", "hue")
 
 
 def test_splits_keep_what_they_are():

@@ -20,10 +20,19 @@ def test_rows_sum_to_one(switches, rest):
     torch.testing.assert_close(chain.transition.sum(1), torch.ones(chain.count))
 
 
+def expected_activity(chain: SpikeChain, steps: int) -> torch.Tensor:
+    """The prior probability that a switch is on at steps 1, ..., steps."""
+    now, found = chain.initial, []
+    for _ in range(steps):
+        found.append(now @ chain.states.mean(1))
+        now = now @ chain.transition
+    return torch.stack(found)
+
+
 def test_activity_of_the_published_chain():
     """Three switches, 0.1 and 0.9: computed by hand for steps 1 to 8."""
     expected = torch.tensor([0.369, 0.422, 0.461, 0.490, 0.511, 0.526, 0.538, 0.546])
-    torch.testing.assert_close(SpikeChain(3).expected_activity(8), expected, atol=6e-4, rtol=0)
+    torch.testing.assert_close(expected_activity(SpikeChain(3), 8), expected, atol=6e-4, rtol=0)
 
 
 def test_the_redraw_is_that_of_the_generator():
@@ -82,7 +91,7 @@ def test_prior_samples_have_the_prior_activity():
     chain = SpikeChain(3)
     path = chain.sample((50_000,), 8, torch.Generator().manual_seed(0))
     found = chain.switches_on(path).mean((0, 2))
-    torch.testing.assert_close(found, chain.expected_activity(8), atol=5 * 0.5 / (3 * 50_000) ** 0.5 * 1.5, rtol=0)
+    torch.testing.assert_close(found, expected_activity(chain, 8), atol=5 * 0.5 / (3 * 50_000) ** 0.5 * 1.5, rtol=0)
 
 
 @pytest.mark.parametrize("options", [{"switches": 0}, {"switches": 30}, {"switches": 2, "on": 1.5}])
@@ -98,7 +107,21 @@ def test_paths_of_switches_are_a_distribution():
     assert log_p.exp().sum().item() == pytest.approx(1.0, abs=1e-5)
     drawn = paths.expand((20_000,)).sample()
     torch.testing.assert_close(drawn.mean(0), (log_p.exp()[:, None, None] * every).sum(0), atol=0.02, rtol=0)
-    probs = torch.rand(3, 2)
+    logits = torch.randn(3, 2)
+    probs = logits.sigmoid()
     log_q = torch.where(every > 0, probs.log(), (1 - probs).log()).sum((1, 2))
     by_hand = (log_q.exp() * (log_q - log_p)).sum()
-    torch.testing.assert_close(paths.mean_field_kl(probs), by_hand, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(paths.mean_field_kl(logits), by_hand, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("extreme", [-100.0, -18.0, 18.0, 100.0])
+def test_switches_that_are_sure_have_gradients(extreme):
+    """Rounded to 0 or 1, a probability costs what the certain switch costs, and its logit may still move."""
+    paths = SwitchPaths(3, torch.tensor([0.2, 0.3]), torch.tensor([0.9, 0.6]))
+    logits = torch.full((3, 2), extreme, requires_grad=True)
+    cost = paths.mean_field_kl(logits)
+    certain = -paths.log_prob((logits > 0).float())
+    torch.testing.assert_close(cost, certain, atol=1e-4, rtol=1e-4)
+    cost.backward()
+    assert torch.isfinite(logits.grad).all()
+    assert logits.grad.abs().max() < 1e-4
