@@ -75,7 +75,7 @@ def train_story(
         report: measure and write the report after training.
         options: options of the story, as --options.clusters 12.
         estimator_options: options of the estimator, as --estimator-options.num_particles 4.
-        data_options: options of the dataset, as --data-options.classes [2,6,9].
+        data_options: options of the dataset, as --data-options.classes '[2,6,9]'.
     """
     from inference.sweep import Job, free_run_dirs, parse_seeds, run_jobs
 
