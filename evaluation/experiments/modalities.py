@@ -52,7 +52,7 @@ SEQUENCE: dict[str, Any] = {
 }
 #: more documents than the default, for reader and code alike
 SENTENCES: dict[str, Any] = {"form": "sequence", "count": 24_000}
-STEPS = {"docstrings": 800, "topics": 600, "voxels": 600, "points": 600, "completion": 2000, "sequence": 6000}
+STEPS = {"docstrings": 800, "topics": 600, "voxels": 2000, "points": 2000, "completion": 2000, "sequence": 6000}
 
 
 def nebula_docstrings(setting: Setting) -> Outcome:

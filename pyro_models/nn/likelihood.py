@@ -45,7 +45,8 @@ class Gaussian(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        return self.log_scale.exp() + SMALLEST_SCALE
+        learned = isinstance(self.log_scale, nn.Parameter)
+        return self.log_scale.exp() + (SMALLEST_SCALE if learned else 0.0)
 
     def forward(self, output: Tensor) -> dist.Distribution:
         """``output``: means ``[..., *shape]``."""

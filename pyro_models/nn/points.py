@@ -110,7 +110,8 @@ class Cloud(nn.Module):
 
     @property
     def width(self) -> Tensor:
-        return self.log_width.exp() + SMALLEST_WIDTH
+        learned = isinstance(self.log_width, nn.Parameter)
+        return self.log_width.exp() + (SMALLEST_WIDTH if learned else 0.0)
 
     def forward(self, output: Tensor) -> Distribution:
         return SoftChamfer(output, self.width, self.points, validate_args=False)

@@ -10,6 +10,7 @@ import torch
 from scipy.stats import chisquare, multinomial
 
 from pyro_models.errors import OptionError
+from pyro_models.nn import make_likelihood
 from pyro_models.nn.bag import BagEncoder, Multinomial, WordCounts
 from pyro_models.nn.points import Cloud, PointNet, SoftChamfer
 from pyro_models.nn.sequence import END, READERS, UNKNOWN, SequenceEncoder, Spelling, WordByWord
@@ -199,3 +200,10 @@ def test_transformers_refuse_what_they_cannot_read():
         READERS["transformer"](4, 6, 3)
     with pytest.raises(OptionError, match="longer than 512"):
         READERS["transformer"](4, 8, 3)(torch.zeros(1, 600, dtype=torch.long), torch.zeros(1, 3))
+
+
+def test_a_scale_that_is_given_is_the_one_used():
+    assert float(make_likelihood("gaussian", 1, 0.25).scale) == pytest.approx(0.25)
+    assert float(Cloud(8, 0.01).width.detach()) == pytest.approx(0.01)
+    # a learned one starts, and stays, above the smallest
+    assert float(make_likelihood("gaussian", 1).scale.detach()) > 0.3
