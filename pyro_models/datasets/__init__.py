@@ -54,7 +54,9 @@ REGISTRY.add(
 REGISTRY.add("cell-features", "pyro_models.datasets.cells:cell_features", "mixed columns from a Gaussian copula")
 REGISTRY.add("table:PATH", "pyro_models.datasets.table:table", "your table: column types found, empty cells missing")
 REGISTRY.add("flow-mnist", "pyro_models.datasets.sequences:flow_mnist", "MNIST digits that grow, turn, change colour")
-REGISTRY.add("flow-digits", "pyro_models.datasets.sequences:flow_digits", "scikit-learn's digits that grow, turn, change colour, 16x16")
+REGISTRY.add(
+    "flow-digits", "pyro_models.datasets.sequences:flow_digits", "digits, 16x16, that grow, turn, change colour"
+)
 REGISTRY.add("flow-toy-2d", "pyro_models.datasets.trajectories:trajectories", "points moved by three known fields")
 REGISTRY.add(
     "shapes3d", "pyro_models.datasets.shapes3d:shapes3d", "a room with one object, six factors; drawn in seconds"
