@@ -41,7 +41,7 @@ HIGHLIGHTS: tuple[tuple[str, str, str, bool, str], ...] = (
      "original: mean 40.3 % on its own scenes, training data"),
     ("dair-multimnist", "class_accuracy", "... and found and named right, without labels", True, "none"),
     ("flow-toy-2d", "recovered_of_24", "restarts of 24 that recover three flows exactly", False,
-     "the published kind of surrogate: 0"),
+     "none"),
     ("flow-supervised-mnist", "equivariance/hue", "error of frames foretold from one, change of hue", False,
      "copying the true frame before: 218"),
     ("flow-sparse-mnist", "spike_f1", "F1 of which transformation acts when, digits in motion, nothing labelled", False,
