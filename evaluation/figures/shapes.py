@@ -19,7 +19,7 @@ COLUMNS, DRAWS, WORDS = 8, 3, 8
 
 
 def _is_shape(x: Tensor) -> bool:
-    return (x.ndim == 3 and x.shape[2] == 3 and x.is_floating_point()) or x.ndim == 5
+    return (x.ndim == 3 and x.shape[2] == 3 and x.is_floating_point()) or (x.ndim == 5 and x.shape[1] == 1)
 
 
 @figure(
