@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
 from torch import Tensor, nn
 
+from pyro_models.anchors import start
 from pyro_models.datasets.data import Data
 from pyro_models.errors import OptionError
 from pyro_models.nn import auto_encoder, make_likelihood, make_posterior, mlp
@@ -59,10 +59,6 @@ class MixtureVAE(Story):
     )
     #: weight of the KL terms while the codes spread out: enough to keep them near the origin
     FIRST_KL_WEIGHT = 1e-3
-    #: codes that the mixture is fitted to; more would not move it
-    CODES = 10_000
-    #: restarts of the fit, the best likelihood wins
-    RESTARTS = 5
 
     def __init__(
         self,
@@ -105,22 +101,12 @@ class MixtureVAE(Story):
     @torch.no_grad()
     def place_components(self, data: Data) -> None:
         """Fits a diagonal Gaussian mixture to the codes of the data and makes it the prior."""
-        from sklearn.mixture import GaussianMixture
-
-        chosen = torch.randperm(len(data))[: self.CODES]
-        codes = torch.cat([self.features(batch["x"]) for batch in data.take(chosen).chunks(1000)])
-        fitted = GaussianMixture(
-            self.clusters,
-            covariance_type="diag",
-            n_init=self.RESTARTS,
-            random_state=int(torch.randint(2**31, ())),
-        ).fit(codes.double().cpu().numpy())
-        for parameter, values in (
-            (self.weight_logits, np.log(fitted.weights_)),
-            (self.means, fitted.means_),
-            (self.log_scales, 0.5 * np.log(fitted.covariances_)),
-        ):
-            parameter.copy_(torch.as_tensor(values))
+        some = data.take(start.some(data, start.CODES))
+        codes = torch.cat([self.features(batch["x"]) for batch in some.chunks(1000)])
+        found = start.from_codes(codes, self.clusters)
+        self.weight_logits.copy_(found.weights.log())
+        self.means.copy_(found.means)
+        self.log_scales.copy_(found.scales.log())
 
     def model(self, x: Tensor) -> None:
         with pyro.plate("data", len(x), dim=-1):
