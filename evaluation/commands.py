@@ -303,7 +303,8 @@ def list_names(kind: str = "all") -> None:
     if kind not in KINDS:
         found = [registry for registry in registries.values() if kind in registry]
         if not found:
-            raise unknown_name("kind or name", kind, [*KINDS, *(name for each in registries.values() for name in each)])
+            known = {*KINDS, *(name for registry in registries.values() for name in registry)}
+            raise unknown_name("kind or name", kind, sorted(known))
         print("\n\n".join(explained(registry, kind) for registry in found))
         return
     for word, registry in registries.items():
@@ -317,14 +318,18 @@ def explained(registry: Any, name: str) -> str:
     """What a name is in a line, its options with their defaults, and what its class or function says of itself."""
     import inspect
 
-    thing = registry.get(name)
-    thing = getattr(thing, "function", thing)  # a metric or figure stands for the function it was made of
+    summary, found = registry.summary(name), registry.get(name)
+    thing = getattr(found, "function", found)  # a metric or figure stands for the function it was made of
+    takers = [thing, getattr(thing, "build", None)]  # what a story derives from the data, and its presets
     options = [
         f"  {each.name} = {each.default!r}"
-        for each in inspect.signature(thing).parameters.values()
+        for taker in takers
+        if taker is not None
+        for each in inspect.signature(taker).parameters.values()
         if each.default is not each.empty
     ]
-    parts = [f"{registry.kind} {name}: {registry.summary(name)}", inspect.getdoc(thing) or ""]
+    parts = [f"{registry.kind} {name}: {summary}", getattr(found, "caption", ""), inspect.getdoc(thing) or ""]
+    parts = [part for part in parts if part]
     return "\n\n".join([*parts, *(["\n".join(["options:", *options])] if options else [])])
 
 

@@ -45,6 +45,8 @@ def codes_and_factors(answers: Answers) -> tuple[np.ndarray, np.ndarray]:
     (F = 0) for a story that has no codes of single frames.
     """
     factors = answers["factors"][:FACTOR_DATA].double()
+    if factors.ndim == 1:
+        factors = factors.unsqueeze(1)
     if factors.ndim == 3 and not isinstance(answers.story, EncodesFrames):
         factors = factors[:, 0, :0]
     if factors.ndim == 2:

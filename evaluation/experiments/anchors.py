@@ -71,7 +71,7 @@ def nebula_fashion_mnist(setting: Setting) -> Outcome:
 
 
 def vade_mnist(setting: Setting) -> Outcome:
-    """VaDE's objective and networks from the groups of the neighbour graph; the last 60 % is the bound alone."""
+    """VaDE's objective and networks from the groups of the neighbour graph; the second half is the bound alone."""
     return _table(setting, "mnist", VADE, VADE_TRAINING)
 
 

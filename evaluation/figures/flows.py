@@ -89,6 +89,8 @@ def flow_switching(answers: Answers, run: Any) -> Any:
         return None
     first = answers.data.batch(slice(0, 1))["frames"][:, 0].cpu()
     steps = answers.data.shape("frames")[0] - 1
+    if steps < 2:
+        return None
     late = torch.arange(steps) >= steps // 2
     controls = torch.zeros(4, steps, flows)
     controls[0, :, 0], controls[1, :, 1] = 1.0, 1.0

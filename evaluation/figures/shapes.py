@@ -18,8 +18,10 @@ from pyro_models.story import Clusters, Completes, Reconstructs, ShowsClusters
 COLUMNS, DRAWS, WORDS = 8, 3, 8
 
 
-def _is_shape(x: Tensor) -> bool:
-    return (x.ndim == 3 and x.shape[2] == 3 and x.is_floating_point()) or (x.ndim == 5 and x.shape[1] == 1)
+def _is_shape(answers: Answers) -> bool:
+    x = answers.x
+    cloud = x.ndim == 3 and x.shape[2] == 3 and x.is_floating_point()
+    return cloud or (x.ndim == 5 and "frames" not in answers.data)
 
 
 @figure(
@@ -29,7 +31,7 @@ def _is_shape(x: Tensor) -> bool:
     needs=(Reconstructs,),
 )
 def shapes(answers: Answers, run: Any) -> Any:
-    if not _is_shape(answers.x):
+    if not _is_shape(answers):
         return None
     count = min(COLUMNS, len(answers))
     rows = [answers.explained[:count], answers.reconstructions[:count]]
@@ -45,7 +47,7 @@ def shapes(answers: Answers, run: Any) -> Any:
     needs=(Clusters, ShowsClusters),
 )
 def anchor_shapes(answers: Answers, run: Any) -> Any:
-    if not _is_shape(answers.x):
+    if not _is_shape(answers):
         return None
     with torch.no_grad():
         means = answers.story.cluster_means().cpu()
@@ -62,7 +64,7 @@ def anchor_shapes(answers: Answers, run: Any) -> Any:
     fields=("target",),
 )
 def shape_completions(answers: Answers, run: Any) -> Any:
-    if not _is_shape(answers.x):
+    if not _is_shape(answers):
         return None
     count = min(COLUMNS, len(answers))
     with torch.no_grad(), torch.random.fork_rng():

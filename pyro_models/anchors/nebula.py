@@ -19,7 +19,7 @@ from pyro_models.anchors.moves import Moves
 from pyro_models.anchors.networks import Plan, build_pair, kind_of, suited
 from pyro_models.anchors.options import check_kinds, check_recipe
 from pyro_models.anchors.presets import preset_options
-from pyro_models.anchors.repulsion import published_energy, refuse_runaway
+from pyro_models.anchors.repulsion import median_distance, published_energy, refuse_runaway
 from pyro_models.anchors.views import Views
 from pyro_models.anchors.words import word_groups
 from pyro_models.datasets.data import Data
@@ -139,8 +139,8 @@ class Nebula(Anchored):
         super().__init__()
         check_kinds(clusters, anchors, covariance, weights, encoding, repulsion, hard, start, spread, concentration)
         check_recipe(warm_up, ramp, guess_until, view_weight, metric_weight, repulsion_strength, free_bits)
-        if start != "random" and not warm_up and clusters > 1 and variational and anchors != "pseudo-inputs":
-            raise OptionError(f"start='{start}' places anchors after a warm-up, but warm_up is 0; use start='random'.")
+        if start == "codes" and not warm_up and clusters > 1 and variational and anchors != "pseudo-inputs":
+            raise OptionError("start='codes' places anchors after a warm-up, but warm_up is 0; use start='random'.")
         if metric_weight and not variational:
             raise OptionError("metric_weight needs anchors that are trained, and variational=False only fits them.")
         self.shape = tuple(shape)
@@ -180,6 +180,9 @@ class Nebula(Anchored):
         self.register_buffer("rate", torch.zeros(()))
         #: data behind the anchors' own posterior, which counts once for all of them
         self.register_buffer("data_size", torch.ones((), dtype=torch.long))
+        if repulsion == "published":
+            #: the distance of anchors that their running away is measured by
+            self.register_buffer("apart", torch.tensor(self.spacing))
         self.guesses: Tensor | None = None
         self.kl_weight, self.guess_weight, self.progress = 1.0, 0.0, 1.0
 
@@ -187,6 +190,7 @@ class Nebula(Anchored):
     start_seed: Tensor
     rate: Tensor
     data_size: Tensor
+    apart: Tensor
     likelihood: Any
 
     @classmethod
@@ -288,7 +292,7 @@ class Nebula(Anchored):
                 both = 0.5 * (factors.guess(first, guessed) + factors.guess(second, guessed))
                 terms.append(self.view_weight * self.guess_weight * both)
         if self.repulsion == "published" and placed:
-            refuse_runaway(self.anchors, self.spacing)
+            refuse_runaway(self.anchors, float(self.apart))
             terms.append(-self.repulsion_strength * published_energy(codes, self.anchors) / len(x))
         if terms:
             pyro.factor("training", -len(x) * torch.stack(terms).sum(), has_rsample=True)
@@ -349,6 +353,8 @@ class Nebula(Anchored):
         else:
             found = start.from_codes(codes, self.clusters, self.covariance != "diagonal")
         self.take_components(found)
+        if self.repulsion == "published":
+            self.apart.copy_(median_distance(self.anchors).clamp_min(self.spacing))
 
 
 def _switched(on: bool) -> contextlib.AbstractContextManager[Any]:

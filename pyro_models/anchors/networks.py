@@ -100,9 +100,13 @@ DEFAULTS: dict[str, str] = {
 }
 
 
+#: rows of more numbers than this are no points in space
+MOST_COORDINATES = 4
+
+
 def kind_of(data: Any) -> str:
-    """What the field ``x`` of a dataset holds: ``vector [D]``, ``tokens [T]`` (integers), ``counts [V]`` (of a set with
-    a vocabulary, or whole numbers with some above 1), ``points [P, 3]``, ``image [C, H, W]``, ``voxels [1, G, G, G]``.
+    """What the field ``x`` of a dataset holds: ``tokens [T]`` (integers), ``counts [V]`` (with a vocabulary, or whole
+    numbers with some above 1), ``points [P, 3]``, ``image [C, H, W]``, ``voxels [1, G, G, G]``, else ``vector``.
     """
     shape, some = data.shape("x"), data.take(slice(0, min(len(data), 64)))["x"]
     if len(shape) == 1:
@@ -111,11 +115,7 @@ def kind_of(data: Any) -> str:
         whole = bool((some == some.round()).all()) and bool((some >= 0).all())
         return "counts" if whole and (hasattr(data, "words") or bool((some > 1).any())) else "vector"
     if len(shape) == 2:
-        if shape[1] != 3:
-            raise OptionError(
-                f"data of shape {shape} are no clouds [points, 3]; grey images need a channel, as in x[:, None]."
-            )
-        return "points"
+        return "points" if shape[1] <= MOST_COORDINATES else "vector"
     if len(shape) == 3:
         return "image"
     if len(shape) == 4:

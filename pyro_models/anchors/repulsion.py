@@ -39,7 +39,7 @@ NEAREST = 1e-6
 JITTER = 1e-4
 #: steps and relative size of a step of the sampler, which is for dreams from the prior, not for inference
 SAMPLER_STEPS, SAMPLER_STEP = 200, 0.05
-#: distance of anchors, in units of the spacing wanted, at which the published energy counts as run away
+#: distance of anchors, in units of what it was or should have been, at which the published energy counts as run away
 RUN_AWAY = 3.0
 
 
@@ -124,11 +124,17 @@ def published_energy(z: Float[Tensor, "B D"], anchors: Float[Tensor, "K D"]) -> 
     return -(masses[first] * masses[second] * squared_distances(anchors).clamp_min(NEAREST).log()).sum()
 
 
-def refuse_runaway(anchors: Float[Tensor, "K D"], spacing: float) -> None:
-    """Stops a training that the published energy has driven apart, with the reason."""
-    median = float(squared_distances(anchors.detach()).median().sqrt())
-    if not median < RUN_AWAY * spacing:
+def median_distance(anchors: Float[Tensor, "K D"]) -> Float[Tensor, ""]:
+    """Of every two anchors."""
+    return squared_distances(anchors.detach()).median().sqrt()
+
+
+def refuse_runaway(anchors: Float[Tensor, "K D"], before: float) -> None:
+    """Stops a training that the published energy has driven apart, with the reason. ``before``: their distance."""
+    median = float(median_distance(anchors)) if len(anchors) > 1 else 0.0
+    if not median < RUN_AWAY * before:
         raise TrainingError(
-            f"the anchors are {median:.3g} apart (median), more than {RUN_AWAY:g} times the spacing {spacing:g} asked "
-            f"for: the published repulsion is unbounded below; use repulsion='log-gas', its proper form."
+            f"the anchors are {median:.3g} apart (median), more than {RUN_AWAY:g} times the {before:.3g} that they "
+            f"started or should be at: the published repulsion is unbounded below; use repulsion='log-gas', its proper "
+            f"form."
         )

@@ -21,6 +21,8 @@ from pyro_models.anchors.crossing import Found, improve
 RESTARTS, STEPS, COOLING, HOT = 40, 80, 60, 4.0
 #: steps, without heat, after pieces were merged
 SETTLING = 25
+#: pieces that mergers start from, at most: their cost grows with the cube
+PIECES = 200
 #: seen before the data: so many of each word in each group (Laplace's rule)
 PRIOR = 1.0
 
@@ -59,6 +61,9 @@ def settled_words(seen: Tensor, pieces: Int[Tensor, " N"], groups: int) -> Found
 def merge_words(seen: Float[Tensor, "N V"], pieces: Int[Tensor, " N"], groups: int) -> Int[Tensor, " N"]:
     """Merges the two pieces that cost the least likelihood until ``groups`` are left."""
     member = one_hot(pieces).to(seen)
+    if member.shape[1] > PIECES:
+        pieces = _fewer(seen, member)[pieces]
+        member = one_hot(pieces).to(seen)
     mass, size, name = member.T @ seen, member.sum(0), torch.arange(member.shape[1])
     total = len(seen) + groups
     gain = torch.stack([_gains(mass, size, one, total) for one in range(len(mass))])
@@ -71,6 +76,13 @@ def merge_words(seen: Float[Tensor, "N V"], pieces: Int[Tensor, " N"], groups: i
         mass, size, gain = mass[kept], size[kept], gain[kept][:, kept]
         gain[one] = gain[:, one] = _gains(mass, size, one, total)
     return name[pieces]
+
+
+def _fewer(seen: Float[Tensor, "N V"], member: Float[Tensor, "N P"]) -> Int[Tensor, " P"]:
+    """The largest pieces by number, every other at the one of them that explains its words best."""
+    mass, largest = member.T @ seen, member.sum(0).topk(PIECES).indices
+    owner = (mass @ _log_words(mass[largest]).T).argmax(1)
+    return owner.index_copy(0, largest, torch.arange(PIECES))
 
 
 def _gains(mass: Float[Tensor, "P V"], size: Float[Tensor, " P"], one: int, total: int) -> Float[Tensor, " P"]:

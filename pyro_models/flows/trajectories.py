@@ -71,8 +71,10 @@ class TrajectoryFlow(Story):
         check_sizes(flows=flows, restarts=restarts)
         if not 0 < settle < 1:
             raise OptionError(f"settle is {settle}; it is a share of training between 0 and 1.")
-        if not (first_noise > 0 and tau > 0):
-            raise OptionError(f"first_noise is {first_noise} and tau is {tau}; both are positive.")
+        if not (first_noise > 0 and tau >= 0):
+            raise OptionError(
+                f"first_noise is {first_noise} and tau is {tau}; the one is above 0, the other at least 0."
+            )
         check_not_negative(hidden=hidden)
         self.steps, self.latent = shape[0] - 1, shape[1]
         self.flows, self.hidden, self.tau, self.restarts = flows, hidden, tau, restarts

@@ -37,6 +37,7 @@ class Gaussian(nn.Module):
         if scale is not None and not scale > 0:
             raise OptionError(f"the likelihood's scale is {scale}; it must be positive, or None to be learned.")
         self.rank = rank
+        self.floor = SMALLEST_SCALE if scale is None else 0.0
         start = torch.tensor(math.log(0.3 if scale is None else scale))
         if scale is None:
             self.log_scale = nn.Parameter(start)
@@ -45,8 +46,7 @@ class Gaussian(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        learned = isinstance(self.log_scale, nn.Parameter)
-        return self.log_scale.exp() + (SMALLEST_SCALE if learned else 0.0)
+        return self.log_scale.exp() + self.floor
 
     def forward(self, output: Tensor) -> dist.Distribution:
         """``output``: means ``[..., *shape]``."""

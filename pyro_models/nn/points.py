@@ -102,6 +102,7 @@ class Cloud(nn.Module):
         if width is not None and not width > 0:
             raise OptionError(f"the width of the density is {width}; it must be positive, or None to be learned.")
         self.points = points
+        self.floor = SMALLEST_WIDTH if width is None else 0.0
         start = torch.tensor(math.log(FIRST_WIDTH if width is None else width))
         if width is None:
             self.log_width = nn.Parameter(start)
@@ -110,8 +111,7 @@ class Cloud(nn.Module):
 
     @property
     def width(self) -> Tensor:
-        learned = isinstance(self.log_width, nn.Parameter)
-        return self.log_width.exp() + (SMALLEST_WIDTH if learned else 0.0)
+        return self.log_width.exp() + self.floor
 
     def forward(self, output: Tensor) -> Distribution:
         return SoftChamfer(output, self.width, self.points, validate_args=False)

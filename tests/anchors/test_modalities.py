@@ -11,6 +11,7 @@ from evaluation.figures import draw
 from evaluation.figures.shapes import anchor_words
 from evaluation.measure import evaluate
 from inference import fit
+from pyro_models.anchors import words
 from pyro_models.anchors.nebula import FIRST_KL_WEIGHT, Nebula
 from pyro_models.anchors.networks import kind_of, suited
 from pyro_models.anchors.views import _seen
@@ -115,7 +116,9 @@ def test_options_of_the_networks_are_checked():
 
 def test_free_bits_hold_the_weight_of_the_kl_down_until_the_code_costs_them():
     data = topics(24, form="sequence", length=8, vocabulary=20)
-    story = Nebula.build(data, **SMALL, network_options={"width": 8}, free_bits=3.0, warm_up=0.0, ramp=0.0)
+    story = Nebula.build(
+        data, **SMALL, network_options={"width": 8}, free_bits=3.0, warm_up=0.0, ramp=0.0, start="random"
+    )
     story.at(0.5)
     assert story.kl_weight == FIRST_KL_WEIGHT
     for _ in range(3):
@@ -202,6 +205,16 @@ def test_pieces_of_wrong_groups_of_documents_make_right_ones():
     value, better = settled_words(seen, pieces, 3)
     assert hungarian_accuracy(pair.numpy(), better) == 1
     assert value > max(fit_groups(seen, one, 3, hot=1.0, steps=1)[0] for one in wrong) + 0.1
+
+
+def test_mergers_start_from_so_many_pieces_at_most(monkeypatch):
+    """Of two clear subjects two large pieces each and many of one document, which join the likeliest large one."""
+    monkeypatch.setattr(words, "PIECES", 4)
+    subject = torch.arange(20) // 10
+    seen = torch.nn.functional.one_hot(subject).float().repeat_interleave(5, 1)
+    pieces = torch.tensor([0, 0, 0, 1, 1, 1, 4, 5, 6, 7, 2, 2, 2, 3, 3, 3, 8, 9, 10, 11])
+    found = merge_words(seen, pieces, 2)
+    assert hungarian_accuracy(subject.numpy(), found.numpy()) == 1
 
 
 def test_each_merger_of_documents_costs_the_least():

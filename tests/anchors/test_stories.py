@@ -120,5 +120,6 @@ def test_kinds_of_data_are_told_apart():
     assert kind_of(Data({"x": x + 2})) == "counts"
     assert kind_of(TextData({"x": x}, "few", words=("a", "b", "c", "d", "e"))) == "counts"
     assert kind_of(Data({"x": torch.zeros(6, 9, 3)})) == "points"
-    with pytest.raises(OptionError, match=r"grey images need a channel, as in x\[:, None\]"):
-        kind_of(Data({"x": torch.zeros(6, 9, 9)}))
+    grey = Data({"x": torch.zeros(6, 9, 9)})
+    assert kind_of(grey) == "vector"
+    assert Nebula.build(grey, **SMALL).reconstruct(grey["x"]).shape == (6, 9, 9)

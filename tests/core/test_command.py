@@ -117,6 +117,9 @@ def test_list_explains_one_name(capsys):
     assert out.startswith("story nebula: codes around anchors")
     assert "view_weight: nats per datum." in out
     assert "\n  view_weight = 20.0\n" in out
+    assert "\n  preset = None" in out
+    assert main(["list", "flow-strips"]) == 0
+    assert "the same in motion" in capsys.readouterr().out
     assert main(["list", "clustering"]) == 0
     assert "Agreement of the most responsible cluster" in capsys.readouterr().out
     assert main(["list", "flow-toy-2d"]) == 0

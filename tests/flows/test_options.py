@@ -17,8 +17,8 @@ FRAMES, POINTS = (4, 3, 8, 8), (5, 2)
 @pytest.mark.parametrize(
     ("story", "shape", "options", "message"),
     [
-        (TrajectoryFlow, POINTS, {"first_noise": 0}, "first_noise is 0 and tau is 0.141; both are positive"),
-        (TrajectoryFlow, POINTS, {"tau": -1.0}, "both are positive"),
+        (TrajectoryFlow, POINTS, {"first_noise": 0}, "first_noise is 0 and tau is 0.141; the one is above 0"),
+        (TrajectoryFlow, POINTS, {"tau": -1.0}, "tau is -1.0; the one is above 0, the other at least 0"),
         (TrajectoryFlow, POINTS, {"hidden": -1}, "hidden is -1; it is 0 or more"),
         (SupervisedFlow, FRAMES, {"diffusion": -1}, "diffusion is -1; it is 0 or more"),
         (SupervisedFlow, FRAMES, {"diffusion": float("nan")}, "diffusion is nan; it is 0 or more"),

@@ -205,5 +205,8 @@ def test_transformers_refuse_what_they_cannot_read():
 def test_a_scale_that_is_given_is_the_one_used():
     assert float(make_likelihood("gaussian", 1, 0.25).scale) == pytest.approx(0.25)
     assert float(Cloud(8, 0.01).width.detach()) == pytest.approx(0.01)
-    # a learned one starts, and stays, above the smallest
-    assert float(make_likelihood("gaussian", 1).scale.detach()) > 0.3
+    # a learned one stays above the smallest, also where a call puts numbers in its place
+    learned = make_likelihood("gaussian", 1)
+    assert float(learned.scale.detach()) > 0.3
+    swapped = torch.func.functional_call(learned, {"log_scale": torch.tensor(-torch.inf)}, torch.zeros(2))
+    assert float(swapped.base_dist.scale[0]) == pytest.approx(1 / 256)
