@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shlex
 import subprocess
@@ -89,6 +90,16 @@ def test_example(name, elsewhere, capsys):
     spec.loader.exec_module(module)
     module.main(EXAMPLES[name])
     assert capsys.readouterr().out
+
+
+def test_the_notebook_runs_from_top_to_bottom(elsewhere, capsys):
+    cells = json.loads((ROOT / "examples" / "posterior.ipynb").read_text())["cells"]
+    names: dict = {}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            exec(compile(re.sub(r"steps=\d+", "steps=3", "".join(cell["source"])), "posterior.ipynb", "exec"), names)
+    assert "above .7 for" in capsys.readouterr().out
+    assert names["idata"]["posterior"].sizes["obs"] == 100
 
 
 def test_every_example_is_run_by_a_test():
