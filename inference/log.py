@@ -82,5 +82,5 @@ def require_tensorboard() -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise OptionError("TensorBoard is not installed; `pip install 'pyro-models[tensorboard]'`.") from error
+        raise OptionError("TensorBoard is not installed; `pip install tensorboard`.") from error
     return SummaryWriter

@@ -72,7 +72,7 @@ def _run_on_ray(jobs: Sequence[Job], at_once: int) -> list[str]:
     try:
         import ray
     except ImportError as error:
-        raise OptionError("Ray is not installed; `pip install 'pyro-models[ray]'`, or use processes.") from error
+        raise OptionError("Ray is not installed; `pip install 'ray[train,tune]'`, or use processes.") from error
     if not ray.is_initialized():
         ray.init(log_to_driver=False, include_dashboard=False)  # joins the cluster of RAY_ADDRESS, or starts one here
     gpus = min(1.0, ray.cluster_resources().get("GPU", 0.0) / at_once)

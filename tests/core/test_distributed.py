@@ -92,7 +92,7 @@ def test_a_batch_that_cannot_be_shared(monkeypatch):
 
 
 def test_ray_runs_the_jobs(tmp_path):
-    pytest.importorskip("ray", reason="Ray is not installed: `pip install 'pyro-models[ray]'`")
+    pytest.importorskip("ray", reason="Ray is not installed: `pip install 'ray[train,tune]'`")
     small = {"clusters": 3, "latent": 2, "hidden": [8]}
     jobs = [
         Job(
