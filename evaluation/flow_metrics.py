@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,7 @@ import torch
 from evaluation import flows as scores
 from evaluation import likelihood
 from evaluation.answers import Answers
-from evaluation.metric import METRICS, Metric, Score, metric
+from evaluation.metric import Score, metric
 from pyro_models.story import Activates, Drives, EncodesFrames, MovesCodes, Reconstructs, Transports
 
 #: sequences scored at once, and steps of a prediction (the published tables stop at 7 of 8)
@@ -22,14 +20,6 @@ CHUNK, STEPS = 250, 7
 BOUND_DATA, PARTICLES = 100, 20
 #: first codes whose paths are followed to find the least invertible step
 PATHS = 32
-
-
-@dataclass(frozen=True)
-class FlowMetric(Metric):
-    """A metric that pairs the story's flows with the factors that move the data, and needs a flow for each."""
-
-    def missing(self, story: Any, data: Any) -> str:
-        return super().missing(story, data) or unpaired(story, data)
 
 
 def unpaired(story: Any, data: Any) -> str:
@@ -43,13 +33,6 @@ def unpaired(story: Any, data: Any) -> str:
             f"with the option flows={factors}{' or more' if isinstance(story, Activates) else ''}"
         )
     return ""
-
-
-def flow_metric(
-    name: str, needs: tuple[type, ...], fields: tuple[str, ...], summary: str
-) -> Callable[[Callable[[Answers], Mapping[str, Score]]], FlowMetric]:
-    """Registers a function as a metric that needs a flow for every factor."""
-    return lambda function: METRICS.register(name, summary)(FlowMetric(name, function, needs, fields))
 
 
 @metric(
@@ -88,10 +71,11 @@ def factor_name(answers: Answers, k: int) -> str:
     return answers.data.classes[k] if k < len(answers.data.classes) else str(k)
 
 
-@flow_metric(
+@metric(
     "spikes",
     needs=(Activates,),
     fields=("spikes", "speeds"),
+    why_not=unpaired,
     summary="which flows act when, and how fast, against the truth",
 )
 def spikes(answers: Answers) -> dict[str, Score]:
@@ -144,10 +128,11 @@ def driven_errors(answers: Answers, first: int, last: int, rows: torch.Tensor) -
     return {name: total / int(rows.sum()) for name, total in totals.items()}
 
 
-@flow_metric(
+@metric(
     "composition",
     needs=(Drives,),
     fields=("frames", "spikes", "speeds"),
+    why_not=unpaired,
     summary="error of sequences in which several transformations act",
 )
 def composition(answers: Answers) -> dict[str, Score]:
@@ -161,10 +146,11 @@ def composition(answers: Answers) -> dict[str, Score]:
     return {"composition_error": Score(errors.pop("model"), errors, rule, "lower", int(rows.sum()))}
 
 
-@flow_metric(
+@metric(
     "extrapolation",
     needs=(Drives,),
     fields=("frames", "spikes", "speeds"),
+    why_not=unpaired,
     summary="error of frames later than any in training",
 )
 def extrapolation(answers: Answers) -> dict[str, Score]:

@@ -68,8 +68,8 @@ class Metric:
     """A registered metric.
 
     ``needs``: capability protocols of the story (all of them); ``fields``: data fields (``label``); ``images``: for
-    images only; ``least``: number of data below which it says nothing; ``function``: from answers to named
-    scores.
+    images only; ``least``: number of data below which it says nothing; ``why_not``: what else stands against it for a
+    story and data that meet all this, in words, or nothing; ``function``: from answers to named scores.
     """
 
     name: str
@@ -79,6 +79,7 @@ class Metric:
     citation: str = ""
     images: bool = False
     least: int = 1
+    why_not: Callable[[Any, Any], str] | None = None
 
     def missing(self, story: Any, data: Any) -> str:
         """Why the metric does not apply; empty when it does."""
@@ -91,7 +92,9 @@ class Metric:
         shape = data.shape(story.fields[0])
         if self.images and not is_image(shape):
             return f"data of shape {shape} are no grey or colour images"
-        return f"{len(data)} data are fewer than {self.least}" if len(data) < self.least else ""
+        if len(data) < self.least:
+            return f"{len(data)} data are fewer than {self.least}"
+        return self.why_not(story, data) if self.why_not is not None else ""
 
     def __call__(self, answers: Answers) -> Mapping[str, Score]:
         return self.function(answers)
@@ -110,12 +113,13 @@ def metric(
     citation: str = "",
     images: bool = False,
     least: int = 1,
+    why_not: Callable[[Any, Any], str] | None = None,
     summary: str = "",
 ) -> Callable[[Callable[[Answers], Mapping[str, Score]]], Metric]:
     """Registers a function as a metric under a name."""
 
     def decorate(function: Callable[[Answers], Mapping[str, Score]]) -> Metric:
-        made = Metric(name, function, needs, fields, citation, images, least)
+        made = Metric(name, function, needs, fields, citation, images, least, why_not)
         text = summary or ((function.__doc__ or "").strip().splitlines() or [""])[0]
         return METRICS.register(name, text)(made)
 

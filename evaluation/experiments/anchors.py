@@ -18,6 +18,7 @@ from evaluation.measure import evaluate
 from evaluation.reproduce import Outcome, Setting, columns
 from inference import fit
 from pyro_models.anchors.nebula import Nebula
+from pyro_models.anchors.repulsion import median_distance
 from pyro_models.datasets import load
 from pyro_models.datasets.data import Data, Splits
 from pyro_models.errors import TrainingError
@@ -123,9 +124,9 @@ def nebula_repulsion(setting: Setting) -> Outcome:
                 name = f"{repulsion}-{clusters}"
                 stopped = _stopped(story, splits, seed, setting)
                 answers = Answers(story, splits.test)
-                row[f"anchors_used/{name}"] = anchors_used(story, splits.test)
+                row[f"anchors_used/{name}"] = anchors_used(answers)
                 row[f"nmi/{name}"] = nmi(answers["label"].numpy(), answers.responsibilities.argmax(1).numpy())
-                row[f"distance/{name}"] = float(torch.pdist(story.anchors.detach()).median())
+                row[f"distance/{name}"] = float(median_distance(story.anchors))
                 row[f"stopped/{name}"] = float(stopped)
         return row
 
@@ -178,7 +179,7 @@ def _table(setting: Setting, data: str, options: Mapping[str, Any], training: Ma
         bound = ["elbo"] if story.variational and not story.hard else []
         row = {key: measured["metrics"][key] for key in ("accuracy", "nmi", *bound)}
         row["accuracy_train"] = _accuracy(story, splits.train.take(slice(0, TRAIN_DATA)))
-        row["anchors_used"] = anchors_used(story, splits.test)
+        row["anchors_used"] = anchors_used(Answers(story, splits.test))
         if story.guesses is not None:
             row["accuracy_start"] = hungarian_accuracy(splits.train["label"].numpy(), story.guesses.cpu().numpy())
         baselines = {f"accuracy: {name}": value for name, value in measured["baselines"]["accuracy"].items()}
@@ -214,11 +215,11 @@ def _fit(
     return run.story, run.data()
 
 
-def anchors_used(story: Any, data: Data) -> float:
+def anchors_used(answers: Answers) -> float:
     """How many anchors more than a tenth of their fair share of the data choose."""
-    chosen = Answers(story, data).responsibilities.argmax(1)
-    share = torch.bincount(chosen, minlength=story.clusters) / len(chosen)
-    return float((share > USED / story.clusters).sum())
+    clusters = answers.responsibilities.shape[1]
+    share = torch.bincount(answers.responsibilities.argmax(1), minlength=clusters) / len(answers)
+    return float((share > USED / clusters).sum())
 
 
 def _accuracy(story: Any, data: Data) -> float:

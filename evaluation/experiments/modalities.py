@@ -231,7 +231,7 @@ def _table(
 def _row(story: Any, splits: Splits, measured: Mapping[str, Any]) -> Row:
     wanted = ("accuracy", "nmi", "iou", "chamfer", "perplexity", "nll", "kl", "elbo", "iwae_100")
     row = {key: measured["metrics"][key] for key in wanted if key in measured["metrics"]}
-    row["anchors_used"] = anchors_used(story, splits.test)
+    row["anchors_used"] = anchors_used(Answers(story, splits.test))
     train = Answers(story, splits.train)
     known = train.responsibilities.argmax(1).numpy()
     row["accuracy_train"] = hungarian_accuracy(train["label"].numpy(), known)

@@ -17,7 +17,7 @@ from pyro_models.anchors import factors, start
 from pyro_models.anchors.anchored import Anchored
 from pyro_models.anchors.moves import Moves
 from pyro_models.anchors.networks import Plan, build_pair, kind_of, suited
-from pyro_models.anchors.options import check_kinds, check_recipe
+from pyro_models.anchors.options import check_kinds, check_recipe, check_together
 from pyro_models.anchors.presets import preset_options
 from pyro_models.anchors.repulsion import median_distance, published_energy, refuse_runaway
 from pyro_models.anchors.views import Views
@@ -25,7 +25,6 @@ from pyro_models.anchors.words import word_groups
 from pyro_models.datasets.data import Data
 from pyro_models.errors import OptionError
 from pyro_models.nn import make_posterior
-from pyro_models.nn.sequence import READERS
 from pyro_models.story import Story
 
 #: weight of the KL terms while the codes spread out: enough to keep them near the origin
@@ -139,16 +138,11 @@ class Nebula(Anchored):
         super().__init__()
         check_kinds(clusters, anchors, covariance, weights, encoding, repulsion, hard, start, spread, concentration)
         check_recipe(warm_up, ramp, guess_until, view_weight, metric_weight, repulsion_strength, free_bits)
-        if start == "codes" and not warm_up and clusters > 1 and variational and anchors != "pseudo-inputs":
-            raise OptionError("start='codes' places anchors after a warm-up, but warm_up is 0; use start='random'.")
-        if metric_weight and not variational:
-            raise OptionError("metric_weight needs anchors that are trained, and variational=False only fits them.")
+        check_together(network, anchors, start, warm_up, metric_weight, variational and clusters > 1)
         self.shape = tuple(shape)
         self.clusters, self.latent, self.anchor_kind, self.encoding = clusters, latent, anchors, encoding
         self.covariance, self.weight_kind, self.hard, self.variational = covariance, weights, hard, variational
         self.concentration, self.repulsion, self.repulsion_strength = concentration, repulsion, repulsion_strength
-        if anchors == "pseudo-inputs" and network in READERS:
-            raise OptionError("anchors='pseudo-inputs' learns data by their slopes, and words have none; use 'map'.")
         self.pseudo_range = PSEUDO_RANGES.get(network, (0.0, 1.0) if len(self.shape) > 2 else (-torch.inf, torch.inf))
         self.spacing = spacing if spacing is not None else 2 * spread * (2 * latent) ** 0.5
         if not self.spacing > 0:

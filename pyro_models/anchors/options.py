@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyro_models.anchors.repulsion import REPULSIONS
 from pyro_models.anchors.start import STARTS
 from pyro_models.errors import OptionError, unknown_name
+from pyro_models.nn.sequence import READERS
 
 ANCHORS = ("map", "parameters", "latent", "pseudo-inputs")
 COVARIANCES = ("diagonal", "spherical", "fixed")
@@ -71,3 +72,15 @@ def check_recipe(
     ):
         if value < 0:
             raise OptionError(f"{name} is {value}; it must not be negative.")
+
+
+def check_together(
+    network: str, anchors: str, start_kind: str, warm_up: float, metric_weight: float, trained: bool
+) -> None:
+    """What the anchors need of the rest; ``trained``: there are several, and they are no afterthought."""
+    if trained and start_kind == "codes" and not warm_up and anchors != "pseudo-inputs":
+        raise OptionError("start='codes' places anchors after a warm-up, but warm_up is 0; use start='random'.")
+    if metric_weight and not trained:
+        raise OptionError("metric_weight needs several anchors that are trained; variational=False only fits them.")
+    if anchors == "pseudo-inputs" and network in READERS:
+        raise OptionError("anchors='pseudo-inputs' learns data by their slopes, and words have none; use 'map'.")

@@ -36,9 +36,8 @@ def word_groups(
     generator = torch.Generator().manual_seed(seed)
     starts = [torch.randint(groups, (len(seen),), generator=generator) for _ in range(restarts)]
     found = [fit_groups(seen, start, groups, HOT, STEPS) for start in starts]
-    return torch.as_tensor(
-        improve(found, lambda pieces: settled_words(seen, torch.as_tensor(pieces), groups), groups)[1]
-    )
+    best = improve(found, lambda pieces: settled_words(seen, torch.as_tensor(pieces), groups), groups)
+    return torch.as_tensor(best[1])
 
 
 def fit_groups(seen: Float[Tensor, "N V"], start: Int[Tensor, " N"], groups: int, hot: float, steps: int) -> Found:
@@ -54,7 +53,8 @@ def fit_groups(seen: Float[Tensor, "N V"], start: Int[Tensor, " N"], groups: int
     return value, joint.argmax(1).numpy()
 
 
-def settled_words(seen: Tensor, pieces: Int[Tensor, " N"], groups: int) -> Found:
+def settled_words(seen: Float[Tensor, "N V"], pieces: Int[Tensor, " N"], groups: int) -> Found:
+    """Pieces merged into groups and fitted, with their likelihood."""
     return fit_groups(seen, merge_words(seen, pieces, groups), groups, hot=1.0, steps=SETTLING)
 
 

@@ -81,7 +81,7 @@ def test_what_is_explained_may_differ_from_what_is_read():
         ({"repulsion": "published", "anchors": "latent"}, OptionError, "energy of point anchors"),
         ({"warm_up": 0.7, "ramp": 0.7}, OptionError, "whose sum is at most 1"),
         ({"warm_up": 0.0}, OptionError, "places anchors after a warm-up"),
-        ({"variational": False, "metric_weight": 1.0}, OptionError, "needs anchors that are trained"),
+        ({"variational": False, "metric_weight": 1.0}, OptionError, "needs several anchors that are trained"),
         ({"anchors": "pseudo-inputs", "network": "gru", "shape": (5,)}, OptionError, "words have none"),
         ({"views": ("warp",)}, UnknownName, "warps"),
         ({"views": ("warps",), "shape": (5,)}, OptionError, "use 'neighbours'"),
